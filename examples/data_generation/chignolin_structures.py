@@ -23,6 +23,8 @@ def extended_chain(n_beads: int) -> np.ndarray:
 def main(source: Path, output: Path) -> None:
     native = mdtraj.load(str(source))[0]
     native = native.atom_slice(native.topology.select("protein and name CA"))
+    for number, atom in enumerate(native.topology.atoms, start=1):
+        atom.serial, atom.segment_id = number, ""
     native.center_coordinates()
     extended = mdtraj.Trajectory(extended_chain(native.n_atoms)[None], native.topology)
     extended.center_coordinates()
