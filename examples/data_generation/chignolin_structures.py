@@ -24,7 +24,9 @@ def main(source: Path, output: Path) -> None:
     native = mdtraj.load(str(source))[0]
     native = native.atom_slice(native.topology.select("protein and name CA"))
     for number, atom in enumerate(native.topology.atoms, start=1):
-        atom.serial, atom.segment_id = number, ""
+        atom.serial = number
+    for residue in native.topology.residues:
+        residue.segment_id = ""
     native.center_coordinates()
     extended = mdtraj.Trajectory(extended_chain(native.n_atoms)[None], native.topology)
     extended.center_coordinates()
