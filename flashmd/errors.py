@@ -33,7 +33,9 @@ class NeighborOverflowError(FlashMDError):
     def __init__(self, found: int, capacity: int) -> None:
         self.found = found
         self.capacity = capacity
-        super().__init__(message("the neighbour list", f"at most {capacity} edges", f"{found}", "pass a larger `capacity`"))
+        super().__init__(
+            message("the neighbour list", f"at most {capacity} edges", f"{found}", "pass a larger `capacity`")
+        )
 
 
 class NonFiniteForceError(FlashMDError):

@@ -8,6 +8,7 @@ the rows of `cell` are lattice vectors.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -61,9 +62,13 @@ class System:
         for name, shape in expected.items():
             got = tuple(getattr(self, name).shape)
             if got != shape:
-                raise ValueError(message(f"`{name}`", f"shape {shape}", f"{got}", "use `System.single` or `System.concatenate`"))
+                raise ValueError(
+                    message(f"`{name}`", f"shape {shape}", f"{got}", "use `System.single` or `System.concatenate`")
+                )
         if not self.positions.is_floating_point():
-            raise TypeError(message("`positions`", "float32 or float64", f"{self.positions.dtype}", "convert them with `.to`"))
+            raise TypeError(
+                message("`positions`", "float32 or float64", f"{self.positions.dtype}", "convert them with `.to`")
+            )
 
     @classmethod
     def single(
@@ -145,7 +150,7 @@ class System:
         """Return one batch of one system for each system."""
         bounds = self.ptr.tolist()
         parts = []
-        for index, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for index, (begin, end) in enumerate(itertools.pairwise(bounds)):
             lists = {}
             for name, terms in self.interactions.items():
                 inside = (terms[:, 0] >= begin) & (terms[:, 0] < end)
