@@ -159,7 +159,9 @@ def run_cycle(context: openmm.Context, replicas: Replicas) -> dict[str, list]:
             state = context.getState(positions=True, forces=True, energy=True, velocities=True)
             energy = state.getPotentialEnergy()._value
             if not np.isfinite(energy):
-                raise FloatingPointError(f"replica {r} at {temperature} K has energy {energy} in cycle {replicas.cycle}")
+                raise FloatingPointError(
+                    f"replica {r} at {temperature} K has energy {energy} in cycle {replicas.cycle}"
+                )
             frames["positions"].append(state.getPositions(asNumpy=True)._value.astype(np.float32))
             frames["forces"].append(state.getForces(asNumpy=True)._value.astype(np.float32))
             frames["potential"].append(energy)
@@ -198,6 +200,14 @@ def write_atomically(path: Path, save: Callable[[BinaryIO], None]) -> None:
     temporary.replace(path)
 
 
+def write_chunk(output: Path, replicas: Replicas, frames: dict[str, list]) -> None:
+    """Write the frames of a chunk, then the state to continue from."""
+    arrays = {key: np.array(values) for key, values in frames.items()}
+    number = replicas.cycle // CYCLES_PER_CHUNK
+    write_atomically(output / f"chunk_{number:05d}.npz", lambda handle: np.savez(handle, **arrays))
+    write_atomically(output / "checkpoint.npz", replicas.save)
+
+
 def prepare(pdb: Path, output: Path, *, platform: str, seed: int) -> tuple[Replicas, openmm.Context]:
     """Build the system, check the platform and start or continue the ladder in `output`."""
     output.mkdir(parents=True, exist_ok=True)
@@ -229,10 +239,7 @@ def extend(context: openmm.Context, replicas: Replicas, *, output: Path, nanosec
                 chunk.setdefault(key, []).extend(values)
             accepted += exchange(replicas)
             replicas.cycle += 1
-        arrays = {key: np.array(values) for key, values in chunk.items()}
-        number = replicas.cycle // CYCLES_PER_CHUNK
-        write_atomically(output / f"chunk_{number:05d}.npz", lambda h, a=arrays: np.savez(h, **a))
-        write_atomically(output / "checkpoint.npz", replicas.save)
+        write_chunk(output, replicas, chunk)
         speed = per_cycle * CYCLES_PER_CHUNK / (time.time() - begin) * 86400.0
         log.info("%.2f ns, %.0f ns/day, %d swaps", replicas.cycle * per_cycle, speed, accepted)
 
