@@ -12,9 +12,9 @@ from typing import Literal
 Resolution = Literal["ca", "five_bead"]
 
 # Ordered by one-letter code.
-RESIDUES = tuple(
-    ["ALA", "CYS", "ASP", "GLU", "PHE", "GLY", "HIS", "ILE", "LYS", "LEU"]
-    + ["MET", "ASN", "PRO", "GLN", "ARG", "SER", "THR", "VAL", "TRP", "TYR"]
+RESIDUES = (
+    *("ALA", "CYS", "ASP", "GLU", "PHE", "GLY", "HIS", "ILE", "LYS", "LEU"),
+    *("MET", "ASN", "PRO", "GLN", "ARG", "SER", "THR", "VAL", "TRP", "TYR"),
 )
 CA_TYPES: dict[str, int] = {name: index for index, name in enumerate(RESIDUES, start=1)}
 """Bead type of a residue's C-alpha at resolution "ca", 1 to 20."""
