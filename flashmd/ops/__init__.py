@@ -1,0 +1,12 @@
+"""Operators: compiled kernels and their plain-PyTorch references, chosen by ``backend="kernel" | "reference"``."""
+
+from flashmd.ops.edges import Edges as Edges
+from flashmd.ops.edges import edge_geometry as edge_geometry
+from flashmd.ops.message_passing import cfconv as cfconv
+from flashmd.ops.message_passing import cfconv_transposed as cfconv_transposed
+from flashmd.ops.message_passing import edge_product as edge_product
+from flashmd.ops.neighbors import neighbor_list as neighbor_list
+from flashmd.ops.random import philox_normal as philox_normal
+from flashmd.ops.random import philox_uniform as philox_uniform
+from flashmd.ops.segment import segment_expand as segment_expand
+from flashmd.ops.segment import segment_sum as segment_sum

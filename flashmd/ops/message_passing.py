@@ -1,0 +1,97 @@
+"""Continuous-filter convolution and the two operators that close it under differentiation.
+
+With features x, filters w and edges e from sender s(e) to receiver t(e)::
+
+    cfconv            (x W)_t  = sum over e with t(e) = t of x_s(e) w_e
+    cfconv_transposed (x W')_s = sum over e with s(e) = s of x_t(e) w_e
+    edge_product      p_e      = l_t(e) r_s(e)
+
+The derivative of each is a combination of the others, so every order of differentiation runs on the same three kernels.
+Schuett et al., SchNet, J. Chem. Phys. 148, 241722 (2018), doi:10.1063/1.5019779, eq. 3.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flashmd.errors import message
+from flashmd.ops import reference
+from flashmd.ops._extension import use_kernels
+from flashmd.ops.edges import Edges
+
+
+def cfconv(features: Tensor, filters: Tensor, edges: Edges, *, backend: str = "kernel") -> Tensor:
+    """Sum filtered sender features over the edges of each receiver.
+
+    Args:
+        features: [n_atoms, n_channels].
+        filters: [n_edges, n_channels].
+        edges: pairs of the batch.
+        backend: "kernel" or "reference".
+
+    Returns:
+        [n_atoms, n_channels], deterministic, differentiable to any order.
+
+    Example:
+        >>> import torch
+        >>> from flashmd.ops import Edges, cfconv
+        >>> edges = Edges.from_pairs(torch.tensor([0, 0]), torch.tensor([1, 2]), 3)
+        >>> features = torch.tensor([[1.0], [2.0], [3.0]])
+        >>> cfconv(features, torch.tensor([[10.0], [100.0]]), edges, backend="reference")[:, 0].tolist()
+        [320.0, 0.0, 0.0]
+    """
+    _check_rows("features", features, edges.n_atoms)
+    _check_rows("filters", filters, edges.n_edges)
+    if use_kernels(backend):
+        return _call("cfconv", features, filters, edges)
+    return reference.cfconv(features, filters, edges)
+
+
+def cfconv_transposed(features: Tensor, filters: Tensor, edges: Edges, *, backend: str = "kernel") -> Tensor:
+    """Sum filtered receiver features over the edges of each sender; arguments as for `cfconv`."""
+    _check_rows("features", features, edges.n_atoms)
+    _check_rows("filters", filters, edges.n_edges)
+    if use_kernels(backend):
+        return _call("cfconv_transposed", features, filters, edges)
+    return reference.cfconv_transposed(features, filters, edges)
+
+
+def edge_product(left: Tensor, right: Tensor, edges: Edges, *, backend: str = "kernel") -> Tensor:
+    """Multiply, for each edge, the receiver's row of `left` by the sender's row of `right`.
+
+    Args:
+        left: [n_atoms, n_channels].
+        right: [n_atoms, n_channels].
+        edges: pairs of the batch.
+        backend: "kernel" or "reference".
+
+    Returns:
+        [n_edges, n_channels].
+
+    Example:
+        >>> import torch
+        >>> from flashmd.ops import Edges, edge_product
+        >>> edges = Edges.from_pairs(torch.tensor([0, 0]), torch.tensor([1, 2]), 3)
+        >>> values = torch.tensor([[2.0], [3.0], [5.0]])
+        >>> edge_product(values, values, edges, backend="reference")[:, 0].tolist()
+        [6.0, 10.0]
+    """
+    _check_rows("left", left, edges.n_atoms)
+    _check_rows("right", right, edges.n_atoms)
+    if use_kernels(backend):
+        return _call("edge_product", left, right, edges)
+    return reference.edge_product(left, right, edges)
+
+
+def _check_rows(name: str, tensor: Tensor, n_rows: int) -> None:
+    if tensor.dim() != 2 or tensor.shape[0] != n_rows:
+        got, fix = f"{tuple(tensor.shape)}", "pass one row for each atom or edge of `edges`"
+        raise ValueError(message(f"`{name}`", f"shape ({n_rows}, n_channels)", got, fix))
+
+
+def _call(name: str, first: Tensor, second: Tensor, edges: Edges) -> Tensor:
+    operator = getattr(torch.ops.flashmd, name)
+    index = (edges.receiver, edges.sender, edges.row_ptr, edges.transpose, edges.col_ptr)
+    result: Tensor = operator(first, second, *index)
+    return result

@@ -1,0 +1,77 @@
+"""Neighbour lists of a batch: all directed pairs of one system within a cutoff, periodic images included."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flashmd.errors import NeighborOverflowError, message
+from flashmd.ops._extension import require_kernels
+from flashmd.ops.edges import Edges
+from flashmd.ops.neighbors_reference import brute_force_pairs, vesin_pairs
+from flashmd.system import System
+
+_BACKENDS = ("kernel", "reference", "vesin")
+
+
+def neighbor_list(system: System, cutoff: float, *, capacity: int | None = None, backend: str = "kernel") -> Edges:
+    """Find all directed pairs of atoms of the same system closer than `cutoff`.
+
+    An atom is no neighbour of itself, but of its periodic images. The order is fixed: receiver, sender, shift.
+
+    Args:
+        system: batch; open, periodic along any lattice vectors, triclinic, or with cells smaller than the cutoff.
+        cutoff: nm, positive.
+        capacity: largest number of edges allowed; as many as there are where left out.
+        backend: "kernel", "reference" (every pair and image, plain PyTorch) or "vesin" (one system, on the CPU).
+
+    Raises:
+        ValueError: a position is not finite, a periodic cell is singular, or an argument is out of range.
+        NeighborOverflowError: more than `capacity` edges exist.
+
+    Example:
+        >>> import torch
+        >>> from flashmd.ops import neighbor_list
+        >>> from flashmd.system import System
+        >>> dimer = System.single(torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]]), torch.tensor([1, 2]))
+        >>> neighbor_list(dimer, 0.5, backend="reference").sender.tolist()
+        [1, 0]
+    """
+    if not 0.0 < cutoff < float("inf"):
+        raise ValueError(message("`cutoff`", "a positive finite length in nm", str(cutoff), "pass the model's cutoff"))
+    if capacity is not None and capacity < 0:
+        raise ValueError(message("`capacity`", "zero or more edges", str(capacity), "leave it out to grow"))
+    if backend not in _BACKENDS:
+        raise ValueError(message("`backend`", f"one of {_BACKENDS}", repr(backend), "choose one of them"))
+    if backend == "kernel":
+        require_kernels()
+    _check_positions(system.positions)
+    _check_cells(system)
+    pairs = vesin_pairs if backend == "vesin" else brute_force_pairs
+    receiver, sender, shift = pairs(system, cutoff)
+    if capacity is not None and receiver.shape[0] > capacity:
+        raise NeighborOverflowError(receiver.shape[0], capacity)
+    periodic = bool(system.pbc.any())
+    return Edges.from_pairs(receiver, sender, system.n_atoms, shift if periodic else None)
+
+
+def _check_positions(positions: Tensor) -> None:
+    finite = torch.isfinite(positions).all(1)
+    if not bool(finite.all()):
+        _raise_not_finite(int((~finite).nonzero()[0]))
+
+
+def _raise_not_finite(atom: int) -> None:
+    fix = "reduce the time step, or repair the coordinates"
+    raise ValueError(message(f"`positions` of atom {atom}", "finite numbers", "a non-finite value", fix))
+
+
+def _check_cells(system: System) -> None:
+    periodic = system.cell[system.pbc]
+    if bool((torch.linalg.vector_norm(periodic, dim=-1) == 0).any()):
+        _raise_singular()
+
+
+def _raise_singular() -> None:
+    fix = "pass three independent lattice vectors, or `pbc=False`"
+    raise ValueError(message("`cell`", "independent lattice vectors where `pbc` is set", "a singular cell", fix))
