@@ -193,7 +193,7 @@ def exchange(replicas: Replicas) -> int:
 def write_atomically(path: Path, save: Callable[[BinaryIO], None]) -> None:
     """Write through a temporary file, so that a kill never leaves half a file."""
     temporary = path.with_suffix(".tmp")
-    with open(temporary, "wb") as handle:
+    with temporary.open("wb") as handle:
         save(handle)
         handle.flush()
         os.fsync(handle.fileno())
@@ -216,7 +216,7 @@ def prepare(pdb: Path, output: Path, *, platform: str, seed: int) -> tuple[Repli
     minimum = minimise(reference, positions)
     context = make_context(system, platform, seed)
     check_platform(context, reference, minimum)
-    with open(output / "topology.pdb", "w") as handle:
+    with (output / "topology.pdb").open("w") as handle:
         app.PDBFile.writeFile(topology, minimum * unit.nanometer, handle)
     (output / "system.xml").write_text(openmm.XmlSerializer.serialize(system))
     checkpoint = output / "checkpoint.npz"

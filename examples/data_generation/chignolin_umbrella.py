@@ -1,12 +1,13 @@
 """All-atom umbrella sampling of chignolin along the fraction of native C-alpha contacts, with window exchange.
 
-The replica exchange of `chignolin_allatom.py` is too short to fold or unfold, so it neither visits the transition region
-nor weighs the basins. Here harmonic windows along Q cover the whole path at one temperature. The bias depends on
-C-alpha positions only, so it leaves the conditional mean force at given C-alpha positions, which force matching
-learns, unchanged; recorded forces and energies are those of the unbiased system. The windows are joined by MBAR
-to the reference free-energy profile.
+The replica exchange of `chignolin_allatom.py` is too short to fold or unfold, so it neither visits the transition
+region nor weighs the basins. Here harmonic windows along Q cover the whole path at one temperature. The bias depends
+on C-alpha positions only, so it leaves the conditional mean force at given C-alpha positions, which force matching
+learns, unchanged; recorded forces and energies are those of the unbiased system. The windows are joined by MBAR to
+the reference free-energy profile.
 
-Even windows start from an unfolding pull, odd ones from a refolding pull. Files are those of `chignolin_allatom.py`, with
+Even windows start from an unfolding pull, odd ones from a refolding pull. Files are those of `chignolin_allatom.py`
+with two more arrays:
     center  [n_frames]  window centre q0 of the bias SPRING / 2 (Q - q0)^2
     q       [n_frames]  Q at the frame
 
@@ -138,7 +139,7 @@ def prepare(pdb: Path, output: Path, *, platform: str, seed: int):
     context = ladder.make_context(system, platform, seed)
     context.getIntegrator().setTemperature(TEMPERATURE)
     ladder.check_platform(context, reference, minimum)
-    with open(output / "topology.pdb", "w") as handle:
+    with (output / "topology.pdb").open("w") as handle:
         app.PDBFile.writeFile(topology, minimum * unit.nanometer, handle)
     checkpoint = output / "checkpoint.npz"
     replicas = ladder.Replicas.load(checkpoint) if checkpoint.exists() else start(context, minimum, seed)
