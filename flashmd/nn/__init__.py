@@ -1,0 +1,11 @@
+"""Neural networks: envelopes, radial bases, multilayer perceptrons and SchNet."""
+
+from flashmd.nn.cutoff import CosineCutoff as CosineCutoff
+from flashmd.nn.cutoff import IdentityCutoff as IdentityCutoff
+from flashmd.nn.mlp import MLP as MLP
+from flashmd.nn.pairs import EdgePairs as EdgePairs
+from flashmd.nn.pairs import pair_edges as pair_edges
+from flashmd.nn.radial_basis import ExpNormalBasis as ExpNormalBasis
+from flashmd.nn.radial_basis import GaussianBasis as GaussianBasis
+from flashmd.nn.schnet import SchNet as SchNet
+from flashmd.nn.schnet import SchNetConfig as SchNetConfig
