@@ -34,3 +34,34 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+
+def _rows_of(table: list[str]) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in table]
+
+
+def tables_to_rst(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Turn the Markdown tables of docstrings (equation to variable) into list-tables, which docutils reads."""
+    out: list[str] = []
+    table: list[str] = []
+    for line in [*lines, ""]:
+        if line.strip().startswith("|") and line.strip().endswith("|"):
+            table.append(line)
+            continue
+        if len(table) > 1:
+            indent = " " * (len(table[0]) - len(table[0].lstrip()))
+            head, _, *body = _rows_of(table)
+            out += ["", f"{indent}.. list-table::", f"{indent}   :header-rows: 1", ""]
+            for row in (head, *body):
+                out += [f"{indent}   {'* -' if k == 0 else '  -'} {cell}" for k, cell in enumerate(row)]
+            out.append("")
+        else:
+            out += table
+        table = []
+        out.append(line)
+    lines[:] = out[:-1]
+
+
+def setup(app: object) -> None:
+    """Register the hook above."""
+    app.connect("autodoc-process-docstring", tables_to_rst)  # type: ignore[attr-defined]
