@@ -4,8 +4,8 @@
 
 Reads the chunks of every run folder, drops the first cycles as equilibration, finds the constrained bonds from the
 data, fits the force map on every `--stride`-th frame of the even continuous trajectories and writes one compressed file
-that `flashmd train` reads. It reports the root mean square of the mapped forces for three maps, on the odd trajectories,
-which the fit has not seen.
+that `flashmd train` reads. It reports the root mean square of the mapped forces for three maps, on the odd
+trajectories, which the fit has not seen.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from flashmd.cg import (
 )
 
 CYCLES_PER_CHUNK = 10
+KEYS = ("positions", "forces", "potential", "temperature", "replica")
 FRAMES_FOR_CONSTRAINTS = 200
 
 log = logging.getLogger("map_chignolin")
@@ -43,7 +44,7 @@ def read_run(folder: Path, skip_cycles: int) -> dict[str, np.ndarray]:
         with np.load(path) as chunk:
             n_frames = chunk["potential"].shape[0]
             cycle = first_cycle + np.arange(n_frames) * CYCLES_PER_CHUNK // n_frames
-            for key in chunk.files:
+            for key in KEYS:
                 parts.setdefault(key, []).append(chunk[key][cycle >= skip_cycles])
     if not parts:
         raise SystemExit(f"error: no frames after cycle {skip_cycles} in {folder}")

@@ -2,8 +2,8 @@ r"""Linear maps of atomistic forces to beads whose mean is the gradient of the p
 
 A linear map ``F_I = sum_i W[I, i] f_i`` is unbiased for beads that sit on atoms when each bead gives weight 1 to its
 own atom and 0 to those of other beads, and equal weights to atoms that a rigid constraint ties together (the
-displacement ``W[I]`` is then tangent to the constraints, whose forces need not be known). Among these maps the optimal one minimises
-the mean square of the mapped force, hence the noise of force matching.
+displacement ``W[I]`` is then tangent to the constraints, whose forces need not be known). Among these maps the optimal
+one minimises the mean square of the mapped force, hence the noise of force matching.
 
 | equation | variable |
 |---|---|

@@ -136,9 +136,8 @@ def _beads_of(residue: Any, name: str, index: int, resolution: Resolution) -> li
     atoms: dict[str, int] = {}
     for atom in residue.atoms:
         atoms.setdefault(atom.name, atom.index)
-    oxygen = next(
-        (a for a in ("O", "OT1", "OC1", "O1") if a in atoms), None
-    )  # programs name the terminal ones differently
+    # Programs name the oxygens of the C-terminus differently.
+    oxygen = next((a for a in ("O", "OT1", "OC1", "O1") if a in atoms), None)
     if oxygen is not None:
         atoms["O"] = atoms[oxygen]
     missing = [atom for atom in wanted if atom not in atoms]
