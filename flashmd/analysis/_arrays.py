@@ -28,13 +28,10 @@ def as_frames(positions: ArrayLike, name: str) -> FloatArray:
         ValueError: the shape is another one, or a coordinate is not finite.
     """
     frames = as_float(positions)
-    if frames.ndim == 2:
-        frames = frames[None]
-    if frames.ndim != 3 or frames.shape[2] != 3 or frames.shape[1] == 0:
-        text = message(
-            f"`{name}`", "shape (n_frames, n_atoms, 3)", f"{frames.shape}", "pass coordinates in nm, frame by frame"
-        )
-        raise ValueError(text)
+    if frames.ndim not in (2, 3) or frames.shape[-1] != 3 or frames.size == 0:
+        fix = "pass coordinates in nm, frame by frame"
+        raise ValueError(message(f"`{name}`", "shape (n_frames, n_atoms, 3)", f"{frames.shape}", fix))
+    frames = frames.reshape(-1, *frames.shape[-2:])
     if not np.isfinite(frames).all():
         frame = int(np.flatnonzero(~np.isfinite(frames).all(axis=(1, 2)))[0])
         fix = "drop the frames of a simulation that failed"
@@ -54,4 +51,4 @@ def as_structure(positions: ArrayLike, name: str, n_atoms: int | None = None) ->
     if n_atoms is not None and frames.shape[1] != n_atoms:
         fix = "select the same atoms in both (C-alpha atoms for a C-alpha model)"
         raise ValueError(message(f"`{name}`", f"{n_atoms} atoms as in the frames", f"{frames.shape[1]}", fix))
-    return frames[0]
+    return np.asarray(frames[0])

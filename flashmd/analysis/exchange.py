@@ -1,6 +1,7 @@
 """Quality of a replica-exchange run: acceptance of each pair, round trips of replicas, continuous trajectories.
 
-The input is the record of which temperature each replica holds, ``rung[time, replica]``; every row is a permutation.
+The input is the record of which temperature each replica holds, ``rung[time, replica]``. In one ladder every row is a
+permutation; a run of several walkers is several ladders side by side, in which each temperature is held equally often.
 """
 
 from __future__ import annotations
@@ -38,28 +39,27 @@ def round_trips(rung: ArrayLike) -> IntArray:
     """Count the round trips of each replica: lowest temperature, highest, and back to the lowest.
 
     Args:
-        rung: [n_times, n_replicas], index of the temperature each replica holds.
+        rung: [n_times, n_replicas], index of the temperature each replica holds, of one or more ladders.
 
     Returns:
         [n_replicas].
 
     Raises:
-        ValueError: a row is not a permutation.
+        ValueError: the temperatures of a row are not held equally often.
 
     >>> round_trips([[0, 1], [1, 0], [0, 1], [1, 0]]).tolist()
     [1, 1]
     """
-    held = _permutations(rung)
-    top = held.shape[1] - 1
+    held = _ladders(rung)
+    top = int(held.max())
     trips = np.zeros(held.shape[1], dtype=np.int64)
-    if top == 0:
-        return trips
-    for replica in range(held.shape[1]):
+    for replica in range(held.shape[1] if top > 0 else 0):
         walk = held[:, replica]
         ends = walk[(walk == 0) | (walk == top)]
-        turns = ends[np.concatenate([[True], ends[1:] != ends[:-1]])]
-        # the ends alternate now; each return to the lowest after the first visit closes one trip
-        trips[replica] = max(int((turns == 0).sum()) - 1, 0)
+        if ends.size:
+            turns = ends[np.concatenate([[True], ends[1:] != ends[:-1]])]
+            # the ends alternate now; each return to the lowest after the first visit closes one trip
+            trips[replica] = max(int((turns == 0).sum()) - 1, 0)
     return trips
 
 
@@ -67,7 +67,7 @@ def holders(rung: ArrayLike) -> IntArray:
     """Return which replica holds each temperature, the inverse of the record.
 
     Args:
-        rung: [n_times, n_replicas], index of the temperature each replica holds.
+        rung: [n_times, n_replicas], index of the temperature each replica of one ladder holds.
 
     Returns:
         [n_times, n_temperatures], replica at each temperature.
@@ -86,7 +86,8 @@ def demultiplex(frames: ArrayLike, rung: ArrayLike) -> FloatArray:
 
     Args:
         frames: [n_temperatures, n_times, ...], recorded at each temperature (coordinates, energies).
-        rung: [n_times, n_replicas], index of the temperature each replica held at these times.
+        rung: [n_times, n_replicas], index of the temperature each replica of one ladder held at
+            these times.
 
     Returns:
         [n_replicas, n_times, ...].
@@ -105,14 +106,25 @@ def demultiplex(frames: ArrayLike, rung: ArrayLike) -> FloatArray:
     return np.asarray(np.stack([values[held[:, replica], times] for replica in range(held.shape[1])]))
 
 
-def _permutations(rung: ArrayLike) -> IntArray:
+def _ladders(rung: ArrayLike) -> IntArray:
     values = as_float(rung)
     if values.ndim != 2 or values.size == 0:
         expected = "shape (n_times, n_replicas)"
         raise ValueError(message("`rung`", expected, f"{values.shape}", "pass one row for each time"))
-    wrong = (np.sort(values, axis=1) != np.arange(values.shape[1])).any(axis=1)
+    n_rungs = int(values.max()) + 1
+    wrong = (np.sort(values, axis=1) != np.sort(np.arange(values.shape[1]) % n_rungs)).any(axis=1)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         fix = "pass the index of the temperature of each replica"
-        raise ValueError(message(f"`rung` row {row}", "each temperature once", f"{values[row].tolist()}", fix))
+        got = f"{values[row].tolist()}"
+        raise ValueError(message(f"`rung` row {row}", "each temperature equally often", got, fix))
     return values.astype(np.int64)
+
+
+def _permutations(rung: ArrayLike) -> IntArray:
+    values = _ladders(rung)
+    n_rungs = int(values.max()) + 1
+    if n_rungs != values.shape[1]:
+        fix = "pass the columns of one ladder, `rung[:, walker::n_walkers]`"
+        raise ValueError(message("`rung`", f"{n_rungs} replicas, one ladder", f"{values.shape[1]}", fix))
+    return values

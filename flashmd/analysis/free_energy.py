@@ -3,8 +3,8 @@ r"""Free-energy profiles and surfaces from samples, with block-bootstrap errors.
 The free energy along coordinates :math:`x` is :math:`F(x) = -k_B T \ln p(x)`, with the density :math:`p` estimated by
 a histogram, optionally weighted (`flashmd.analysis.reweight`). Successive frames are correlated, so the errors come
 from resampling contiguous blocks of the trajectory with replacement (H. R. Kuensch, Ann. Statist. 17, 1217 (1989),
-doi:10.1214/aos/1176347265); blocks have to be longer than the correlation time. Bins with fewer samples than a minimum are masked, because the
-logarithm of a rare count is neither unbiased nor normally distributed.
+doi:10.1214/aos/1176347265); blocks have to be longer than the correlation time. Bins with fewer samples than a minimum
+are masked, because the logarithm of a rare count is neither unbiased nor normally distributed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Blocks:
     """How errors are estimated.
 
     Attributes:
-        n_blocks: contiguous blocks into which each trajectory is cut.
+        n_blocks: contiguous blocks into which all trajectories together are cut; each trajectory gets at least one.
         n_resamples: bootstrap samples.
         seed: seed of the resampling.
         min_count: samples (unweighted) a bin must hold, otherwise it is masked.
@@ -107,8 +107,8 @@ def free_energy(
     n_bins = int(np.prod(shape))
     flat = _flat_bins(samples, grid, shape)
     n_blocks = int(block.max()) + 1
-    histogram = np.bincount(block * (n_bins + 1) + flat, weights=weight, minlength=n_blocks * (n_bins + 1))
-    histogram = histogram.reshape(n_blocks, n_bins + 1)
+    histogram = np.zeros((n_blocks, n_bins + 1))
+    np.add.at(histogram, (block, flat), weight)
     counts = np.bincount(flat, minlength=n_bins + 1)[:n_bins]
 
     volume = _bin_volumes(grid).ravel()
@@ -127,31 +127,30 @@ def free_energy(
 
 
 def block_index(n_frames: int, n_blocks: int, *, trajectory: ArrayLike | None = None) -> IntArray:
-    """Return the block of each frame: contiguous, nearly equal, `n_blocks` for each trajectory.
+    """Return the block of each frame: contiguous and of nearly equal length.
 
     Args:
         n_frames: number of frames.
-        n_blocks: blocks for each trajectory; short trajectories get one block for each frame.
-        trajectory: [n_frames], identifier of the trajectory of each frame.
+        n_blocks: blocks of all trajectories together. Each trajectory gets its share, and at least one.
+        trajectory: [n_frames], identifier of the trajectory of each frame; no block spans two.
 
     Raises:
-        ValueError: fewer than two blocks or frames.
+        ValueError: fewer than two blocks, or fewer frames than blocks.
     """
     if n_blocks < 2 or n_frames < n_blocks:
         got = f"{n_frames} frames and {n_blocks} blocks"
         raise ValueError(message("block bootstrap", "two blocks or more, and a frame for each", got, "sample longer"))
     names = np.zeros(n_frames) if trajectory is None else as_float(trajectory)
     if names.shape != (n_frames,):
-        raise ValueError(
-            message("`trajectory`", f"shape ({n_frames},)", f"{names.shape}", "name the trajectory of each frame")
-        )
+        fix = "name the trajectory of each frame"
+        raise ValueError(message("`trajectory`", f"shape ({n_frames},)", f"{names.shape}", fix))
     block = np.empty(n_frames, dtype=np.int64)
     first = 0
     for name in np.unique(names):
         member = np.flatnonzero(names == name)
-        cut = min(n_blocks, member.size)
-        block[member] = first + np.arange(member.size) * cut // member.size
-        first += cut
+        share = max(1, round(n_blocks * member.size / n_frames))
+        block[member] = first + np.arange(member.size) * share // member.size
+        first += share
     return block
 
 

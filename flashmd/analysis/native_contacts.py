@@ -103,7 +103,7 @@ def fraction_native(
     return _fraction(frames, contacts.pairs, contacts.distances, steepness, tolerance)
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _fraction(
     frames: FloatArray, pairs: IntArray, distances: FloatArray, steepness: float, tolerance: float
 ) -> FloatArray:  # pragma: no cover - compiled
