@@ -1,6 +1,6 @@
 """Write the C-alpha structures of chignolin that the package ships: the experimental hairpin and an extended chain.
 
-    python examples/data_generation/chignolin_structures.py 5awl.pdb data/structures
+python examples/data_generation/chignolin_structures.py 5awl.pdb data/structures
 """
 
 import sys
