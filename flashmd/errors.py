@@ -19,6 +19,10 @@ class CheckpointError(FlashMDError):
     """A model, restart or foreign checkpoint file cannot be used; the message names what was found."""
 
 
+class OutputError(FlashMDError):
+    """A file of a run cannot be written; the message says whether the run can be continued."""
+
+
 class ExtensionNotBuiltError(FlashMDError, ImportError):
     """The compiled operators are missing or cannot be loaded."""
 

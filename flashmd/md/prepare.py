@@ -1,0 +1,115 @@
+"""From a configuration to all that a run needs: the model, its identity, the replicas at their start, a topology.
+
+Everything that can be wrong with the input is found here, before the first step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flashmd.cg.mapping import CGStructure, map_structure
+from flashmd.cg.topology import build_system
+from flashmd.errors import ConfigurationError, message
+from flashmd.md.config import RunConfig
+from flashmd.md.plan import RunPlan
+from flashmd.md.reporters import bead_topology
+from flashmd.potential import checkpoint
+from flashmd.potential.base import Potential
+from flashmd.system import System
+
+
+def prepare(config: RunConfig) -> RunPlan:
+    """Load the model and the structures of a configuration and check that they belong together.
+
+    Raises:
+        ConfigurationError: a structure cannot be read, its frames do not fit, or the model does not cover its beads.
+        CheckpointError: the model cannot be read.
+    """
+    device = _device(config.device)
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    model = checkpoint.load(config.model, dtype=config.dtype, device=device)
+    structure = _map(config.structure, config)
+    frames = [frame for path in config.initial for frame in _frames(path, structure, config)]
+    if not frames:
+        frames = [structure.positions[0].to(config.dtype)]
+    one = build_system(structure, dtype=config.dtype)
+    dealt = torch.cat([frames[replica % len(frames)] for replica in range(config.n_replicas)])
+    system = one.replicate(config.n_replicas).with_positions(dealt).to(device)
+    _check_covered(model, structure, system, config)
+    return RunPlan(config, model, checkpoint.model_hash(config.model), system, _topology(structure))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        fix = "write `device: cpu`, or install a torch that finds the device"
+        expected, got = "a device that torch can use", f"{name!r} ({reason})"
+        raise ConfigurationError(message("key `device`", expected, got, fix)) from None
+    return device
+
+
+def _map(path: Path, config: RunConfig) -> CGStructure:
+    try:
+        return map_structure(path, config.resolution)
+    except OSError as error:
+        fix = "correct the path; it starts from the folder of the configuration file"
+        raise ConfigurationError(message(f"structure {path}", "a readable file", str(error), fix)) from None
+    except ValueError as error:
+        raise ConfigurationError(f"structure {path}: {error}") from error
+
+
+def _frames(path: Path, structure: CGStructure, config: RunConfig) -> list[Tensor]:
+    """Return the start positions in one file, each [n_beads, 3], nm."""
+    if path.suffix == ".npz":
+        positions = _load_npz(path)
+    else:
+        other = _map(path, config)
+        if not torch.equal(other.types, structure.types):
+            fix = "pass frames of the molecule in `structure`"
+            raise ConfigurationError(message(f"start positions {path}", "the same beads", "other beads", fix))
+        positions = other.positions
+    if positions.ndim == 2:
+        positions = positions[None]
+    if positions.ndim != 3 or positions.shape[1:] != (structure.n_beads, 3) or not len(positions):
+        expected, fix = f"shape (n_frames, {structure.n_beads}, 3)", "save one row for each bead, in nm"
+        raise ConfigurationError(message(f"start positions {path}", expected, f"{tuple(positions.shape)}", fix))
+    return list(positions.to(config.dtype))
+
+
+def _load_npz(path: Path) -> Tensor:
+    fix = "save it with `numpy.savez(path, positions=...)`, in nm"
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return torch.from_numpy(np.asarray(content["positions"], dtype=np.float64))
+    except (OSError, KeyError, ValueError) as error:
+        expected = "an array `positions`"
+        raise ConfigurationError(message(f"start positions {path}", expected, str(error), fix)) from None
+
+
+def _check_covered(model: Potential, structure: CGStructure, system: System, config: RunConfig) -> None:
+    finite = system.positions.isfinite().all(1)
+    if not bool(finite.all()):
+        atom = int(torch.nonzero(~finite)[0])
+        replica, bead = divmod(atom, structure.n_beads)
+        what, fix = f"start position of replica {replica}, bead {bead}", "repair the structure or `initial` file"
+        raise ConfigurationError(message(what, "finite numbers", "a non-finite value", fix))
+    try:
+        model.check(system)
+    except ValueError as error:
+        pair = f"model {config.model} and structure {config.structure}"
+        raise ConfigurationError(f"{pair} do not fit: {error}") from error
+
+
+def _topology(structure: CGStructure) -> Any:
+    index = structure.residue_index.tolist()
+    residues = [(structure.sequence[r], structure.residue_ids[r], structure.chain[r]) for r in index]
+    return bead_topology(structure.bead_names, residues)

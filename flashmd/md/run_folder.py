@@ -1,0 +1,186 @@
+"""The folder of a run: the names of its files, refusing to overwrite it, and writes that are whole or absent.
+
+======================================  =====================================================================
+file                                    content
+======================================  =====================================================================
+`config.resolved.yaml`                  every key with its value; comments name versions, model hash, device
+`topology.pdb`                          beads of one replica at its start, for reading the trajectories
+`T_300.0K.xtc`                          frames of whichever replica holds 300.0 K
+`T_300.0K_walker_1.xtc`                 the same for walker 1, where there is more than one walker
+`log.csv`                               energies, temperature held and kinetic temperature of every replica
+`exchanges.csv`                         proposed and accepted exchanges of each pair of temperatures
+`checkpoint.safetensors`                all that a bitwise continuation needs
+`failure.npz`, `failure.pdb`            last finite state of a replica that exploded
+======================================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from flashmd.errors import ConfigurationError, OutputError, message
+
+_OWN_PATTERNS = (
+    "config.resolved.yaml",
+    "topology.pdb",
+    "T_*K.xtc",
+    "T_*K_walker_*.xtc",
+    "log.csv",
+    "exchanges.csv",
+    "checkpoint.safetensors",
+    "failure.npz",
+    "failure.pdb",
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved configuration."""
+        return self.path / "config.resolved.yaml"
+
+    @property
+    def topology(self) -> Path:
+        """Beads of one replica."""
+        return self.path / "topology.pdb"
+
+    @property
+    def log(self) -> Path:
+        """Energies and temperatures."""
+        return self.path / "log.csv"
+
+    @property
+    def exchanges(self) -> Path:
+        """Counts of exchanges."""
+        return self.path / "exchanges.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """State to continue from."""
+        return self.path / "checkpoint.safetensors"
+
+    def create(self, *, overwrite: bool) -> None:
+        """Make the folder, or clear it of an earlier run's files; files of others are left alone.
+
+        Raises:
+            ConfigurationError: a run is there and `overwrite` is false.
+        """
+        with writing(self.path, self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        present = sorted({file for pattern in _OWN_PATTERNS for file in self.path.glob(pattern)})
+        if present and not overwrite:
+            fix = f"continue it with `flashmd simulate --resume {self.path}`, pass `--overwrite`, or change `output`"
+            raise ConfigurationError(message(f"run folder {self.path}", "no run in it", f"{present[0].name}", fix))
+        for file in present:
+            file.unlink()
+
+
+def trajectory_names(temperatures: Sequence[float], n_walkers: int) -> list[str]:
+    """Return the file name of each slot, temperature-major; decimals grow until the names differ.
+
+    >>> trajectory_names([300.0, 310.0], 1)
+    ['T_300.0K.xtc', 'T_310.0K.xtc']
+    """
+    decimals = 1
+    while len({f"{each:.{decimals}f}" for each in temperatures}) < len(temperatures):
+        decimals += 1
+    labels = [f"T_{each:.{decimals}f}K" for each in temperatures]
+    if n_walkers == 1:
+        return [f"{label}.xtc" for label in labels]
+    return [f"{label}_walker_{walker}.xtc" for label in labels for walker in range(n_walkers)]
+
+
+@contextlib.contextmanager
+def writing(file: Path, folder: Path) -> Iterator[None]:
+    """Turn a failure of the disk into an error that says how to go on."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in _FULL
+        fix = "free some space" if full else "make it writable"
+        fix += f", then continue from the last checkpoint with `flashmd simulate --resume {folder}`"
+        got = error.strerror or str(error)
+        raise OutputError(message(f"writing {file}", "a disk with room to write to", got, fix)) from error
+
+
+def write_all(file: BinaryIO, data: bytes) -> None:
+    """Write all bytes to an open file."""
+    file.write(data)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file so that at any moment, even after a crash, either the old or the new content is there.
+
+    Raises:
+        OutputError: the disk is full or not writable; the old content stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with writing(path, path.parent):
+        try:
+            with temporary.open("wb") as file:
+                write_all(file, data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass
+class GrowingFile:
+    """A file that only grows, and can be cut back to what a checkpoint knows.
+
+    Attributes:
+        path: the file.
+        size: bytes that belong to the run.
+    """
+
+    path: Path
+    size: int = 0
+
+    def truncate(self) -> None:
+        """Create the file, or drop what lies beyond `size`."""
+        with writing(self.path, self.path.parent), self.path.open("ab") as file:
+            file.truncate(self.size)
+
+    def append(self, data: bytes) -> None:
+        """Write at the end of what belongs to the run.
+
+        Raises:
+            OutputError: the disk is full or not writable.
+        """
+        with writing(self.path, self.path.parent), self.path.open("r+b") as file:
+            file.seek(self.size)
+            write_all(file, data)
+        self.size += len(data)
+
+    def sync(self) -> None:
+        """Wait until the content is on the disk."""
+        with writing(self.path, self.path.parent), self.path.open("rb") as file:
+            os.fsync(file.fileno())
