@@ -6,7 +6,9 @@ The library is loaded once, at import, if it is there. A missing library is no e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,3 +54,22 @@ def use_kernels(backend: str) -> bool:
     if backend == "reference":
         return False
     raise ValueError(message("`backend`", "'kernel' or 'reference'", repr(backend), "choose one of them"))
+
+
+def register_operator(
+    name: str,
+    fake: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    setup_context: Callable[..., None] | None = None,
+) -> None:
+    """Register what a compiled operator needs beside its kernels: shapes for tracing, and its derivative.
+
+    Args:
+        name: operator in the namespace `flashmd`.
+        fake: function of the operator's arguments that returns empty results.
+        backward: derivative, itself made of differentiable operators; None for integer results.
+        setup_context: saves what `backward` needs.
+    """
+    torch.library.register_fake(f"flashmd::{name}")(fake)
+    if backward is not None:
+        torch.library.register_autograd(f"flashmd::{name}", backward, setup_context=setup_context)

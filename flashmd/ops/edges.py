@@ -8,11 +8,13 @@ range: no atomics, one order of summation, reproducible results.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flashmd.errors import message
+from flashmd.ops._extension import AVAILABLE, register_operator, use_kernels
 from flashmd.system import System
 
 
@@ -70,6 +72,11 @@ class Edges:
         return cls(receiver, sender, shift, row_ptr, torch.argsort(sender, stable=True), col_ptr, periodic)
 
     @property
+    def index(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The index tensors in the order in which the compiled operators take them."""
+        return self.receiver, self.sender, self.row_ptr, self.transpose, self.col_ptr
+
+    @property
     def n_edges(self) -> int:
         """Number of directed pairs."""
         return self.receiver.shape[0]
@@ -97,12 +104,13 @@ def _offsets(sorted_or_not: Tensor, n_atoms: int) -> Tensor:
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
-def edge_geometry(system: System, edges: Edges) -> tuple[Tensor, Tensor]:
+def edge_geometry(system: System, edges: Edges, *, backend: str = "kernel") -> tuple[Tensor, Tensor]:
     """Return vectors and lengths of all edges, differentiable in positions and cell.
 
     Args:
         system: batch of systems; positions [n_atoms, 3], nm.
         edges: pairs of that batch.
+        backend: "kernel" or "reference".
 
     Returns:
         edge_vec [n_edges, 3], nm, from receiver to sender, and distance [n_edges], nm.
@@ -113,12 +121,43 @@ def edge_geometry(system: System, edges: Edges) -> tuple[Tensor, Tensor]:
         >>> from flashmd.system import System
         >>> dimer = System.single(torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]]), torch.tensor([1, 2]))
         >>> edges = neighbor_list(dimer, 1.0, backend="reference")
-        >>> edge_geometry(dimer, edges)[1]
+        >>> edge_geometry(dimer, edges, backend="reference")[1]
         tensor([0.3000, 0.3000])
     """
     positions = system.positions
-    edge_vec = positions.index_select(0, edges.sender) - positions.index_select(0, edges.receiver)
+    if use_kernels(backend):
+        edge_vec: Tensor = torch.ops.flashmd.edge_difference(positions, *edges.index)
+    else:
+        edge_vec = positions.index_select(0, edges.sender) - positions.index_select(0, edges.receiver)
     if edges.periodic or system.cell.requires_grad:
         cell = system.cell.index_select(0, system.batch.index_select(0, edges.receiver))
         edge_vec = edge_vec + torch.einsum("ek,ekd->ed", edges.shift.to(positions), cell.to(positions))
     return edge_vec, torch.linalg.vector_norm(edge_vec, dim=-1)
+
+
+def _save_index(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    del output
+    ctx.save_for_backward(*inputs[1:])
+
+
+def _difference_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return torch.ops.flashmd.edge_divergence(grad, *ctx.saved_tensors), *(None,) * 5
+
+
+def _divergence_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return torch.ops.flashmd.edge_difference(grad, *ctx.saved_tensors), *(None,) * 5
+
+
+def _fake_difference(values: Tensor, receiver: Tensor, *index: Tensor) -> Tensor:
+    del index
+    return values.new_empty(receiver.shape[0], values.shape[1])
+
+
+def _fake_divergence(values: Tensor, receiver: Tensor, sender: Tensor, row_ptr: Tensor, *index: Tensor) -> Tensor:
+    del receiver, sender, index
+    return values.new_empty(row_ptr.shape[0] - 1, values.shape[1])
+
+
+if AVAILABLE:
+    register_operator("edge_difference", _fake_difference, _difference_backward, _save_index)
+    register_operator("edge_divergence", _fake_divergence, _divergence_backward, _save_index)

@@ -12,12 +12,14 @@ Schuett et al., SchNet, J. Chem. Phys. 148, 241722 (2018), doi:10.1063/1.5019779
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from flashmd.errors import message
 from flashmd.ops import reference
-from flashmd.ops._extension import use_kernels
+from flashmd.ops._extension import AVAILABLE, register_operator, use_kernels
 from flashmd.ops.edges import Edges
 
 
@@ -91,7 +93,57 @@ def _check_rows(name: str, tensor: Tensor, n_rows: int) -> None:
 
 
 def _call(name: str, first: Tensor, second: Tensor, edges: Edges) -> Tensor:
-    operator = getattr(torch.ops.flashmd, name)
-    index = (edges.receiver, edges.sender, edges.row_ptr, edges.transpose, edges.col_ptr)
-    result: Tensor = operator(first, second, *index)
+    result: Tensor = getattr(torch.ops.flashmd, name)(first, second, *edges.index)
     return result
+
+
+Gradients = tuple[Tensor | None, ...]
+_NO_INDEX_GRADIENT = (None,) * 5
+
+
+def _setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    """Save the two factors, each only where the gradient of the other is wanted, and the index tensors."""
+    del output
+    first, second, *index = inputs
+    need_first, need_second, *_ = ctx.needs_input_grad
+    ctx.save_for_backward(first if need_second else None, second if need_first else None, *index)
+
+
+def _cfconv_backward(ctx: Any, grad: Tensor) -> Gradients:
+    features, filters, *index = ctx.saved_tensors
+    kernels = torch.ops.flashmd
+    grad_features = None if filters is None else kernels.cfconv_transposed(grad, filters, *index)
+    grad_filters = None if features is None else kernels.edge_product(grad, features, *index)
+    return grad_features, grad_filters, *_NO_INDEX_GRADIENT
+
+
+def _cfconv_transposed_backward(ctx: Any, grad: Tensor) -> Gradients:
+    features, filters, *index = ctx.saved_tensors
+    kernels = torch.ops.flashmd
+    grad_features = None if filters is None else kernels.cfconv(grad, filters, *index)
+    grad_filters = None if features is None else kernels.edge_product(features, grad, *index)
+    return grad_features, grad_filters, *_NO_INDEX_GRADIENT
+
+
+def _edge_product_backward(ctx: Any, grad: Tensor) -> Gradients:
+    left, right, *index = ctx.saved_tensors
+    kernels = torch.ops.flashmd
+    grad_left = None if right is None else kernels.cfconv(right, grad, *index)
+    grad_right = None if left is None else kernels.cfconv_transposed(left, grad, *index)
+    return grad_left, grad_right, *_NO_INDEX_GRADIENT
+
+
+def _like_features(features: Tensor, filters: Tensor, *index: Tensor) -> Tensor:
+    del filters, index
+    return torch.empty_like(features, memory_format=torch.contiguous_format)
+
+
+def _one_row_per_edge(left: Tensor, right: Tensor, receiver: Tensor, *index: Tensor) -> Tensor:
+    del right, index
+    return left.new_empty(receiver.shape[0], left.shape[1])
+
+
+if AVAILABLE:
+    register_operator("cfconv", _like_features, _cfconv_backward, _setup_context)
+    register_operator("cfconv_transposed", _like_features, _cfconv_transposed_backward, _setup_context)
+    register_operator("edge_product", _one_row_per_edge, _edge_product_backward, _setup_context)

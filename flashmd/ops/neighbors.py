@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from flashmd.errors import NeighborOverflowError, message
-from flashmd.ops._extension import require_kernels
+from flashmd.ops._extension import AVAILABLE, register_operator, require_kernels
 from flashmd.ops.edges import Edges
-from flashmd.ops.neighbors_reference import brute_force_pairs, vesin_pairs
+from flashmd.ops.neighbors_reference import brute_force_pairs, complete_cell, vesin_pairs
 from flashmd.system import System
 
 _BACKENDS = ("kernel", "reference", "vesin")
+_SMALLEST_VOLUME = 1e-9
+"""Volume of a lattice relative to the product of its edges below which it counts as flat."""
 
 
 def neighbor_list(system: System, cutoff: float, *, capacity: int | None = None, backend: str = "kernel") -> Edges:
@@ -44,7 +46,7 @@ def neighbor_list(system: System, cutoff: float, *, capacity: int | None = None,
     if backend not in _BACKENDS:
         raise ValueError(message("`backend`", f"one of {_BACKENDS}", repr(backend), "choose one of them"))
     if backend == "kernel":
-        require_kernels()
+        return _search(system, cutoff, capacity)
     _check_positions(system.positions)
     _check_cells(system)
     pairs = vesin_pairs if backend == "vesin" else brute_force_pairs
@@ -53,6 +55,23 @@ def neighbor_list(system: System, cutoff: float, *, capacity: int | None = None,
         raise NeighborOverflowError(receiver.shape[0], capacity)
     periodic = bool(system.pbc.any())
     return Edges.from_pairs(receiver, sender, system.n_atoms, shift if periodic else None)
+
+
+def _search(system: System, cutoff: float, capacity: int | None) -> Edges:
+    """Run the compiled search; the list is symmetric, so rows and columns have the same bounds."""
+    require_kernels()
+    limit = -1 if capacity is None else capacity
+    positions, cell = system.positions.detach(), system.cell.detach().to(system.positions.dtype)
+    lists = torch.ops.flashmd.neighbor_list(positions, system.ptr, cell, system.pbc, cutoff, limit)
+    receiver, sender, shift, row_ptr, transpose, status = lists
+    found, bad_atom, bad_system = status.tolist()
+    if bad_atom >= 0:
+        _raise_not_finite(bad_atom)
+    if bad_system >= 0:
+        _raise_singular(bad_system)
+    if capacity is not None and found > capacity:
+        raise NeighborOverflowError(found, capacity)
+    return Edges(receiver, sender, shift, row_ptr, transpose, row_ptr, bool(system.pbc.any()))
 
 
 def _check_positions(positions: Tensor) -> None:
@@ -67,11 +86,34 @@ def _raise_not_finite(atom: int) -> None:
 
 
 def _check_cells(system: System) -> None:
-    periodic = system.cell[system.pbc]
-    if bool((torch.linalg.vector_norm(periodic, dim=-1) == 0).any()):
-        _raise_singular()
+    for index, (cell, pbc) in enumerate(zip(system.cell, system.pbc, strict=True)):
+        basis = complete_cell(cell.to(torch.float64), pbc)
+        scale = torch.linalg.vector_norm(basis, dim=1).prod()
+        if not bool(torch.linalg.det(basis).abs() > _SMALLEST_VOLUME * scale):
+            _raise_singular(index)
 
 
-def _raise_singular() -> None:
-    fix = "pass three independent lattice vectors, or `pbc=False`"
-    raise ValueError(message("`cell`", "independent lattice vectors where `pbc` is set", "a singular cell", fix))
+def _raise_singular(system: int) -> None:
+    what, fix = f"`cell` of system {system}", "pass such vectors, or `pbc=False`"
+    raise ValueError(message(what, "independent lattice vectors where `pbc` is set", "a singular cell", fix))
+
+
+def _fake(
+    positions: Tensor, ptr: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, capacity: int
+) -> tuple[Tensor, ...]:
+    del cell, pbc, cutoff, capacity
+    n_edges = torch.library.get_ctx().new_dynamic_size()
+    one_each = [ptr.new_empty(n_edges) for _ in range(3)]
+    receiver, sender, transpose = one_each
+    return (
+        receiver,
+        sender,
+        ptr.new_empty(n_edges, 3),
+        ptr.new_empty(positions.shape[0] + 1),
+        transpose,
+        ptr.new_empty(3),
+    )
+
+
+if AVAILABLE:
+    register_operator("neighbor_list", _fake)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -24,7 +25,7 @@ def brute_force_pairs(system: System, cutoff: float) -> Pairs:
         _pairs_of_one(
             system.positions[begin:end].detach(), system.cell[index].detach(), system.pbc[index], cutoff, begin
         )
-        for index, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
+        for index, (begin, end) in enumerate(itertools.pairwise(bounds))
     ]
     empty = system.ptr.new_zeros(0)
     found.append((empty, empty, empty.new_zeros(0, 3)))

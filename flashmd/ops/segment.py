@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from flashmd.ops import reference
-from flashmd.ops._extension import use_kernels
+from flashmd.ops._extension import AVAILABLE, register_operator, use_kernels
 
 
 def segment_sum(values: Tensor, ptr: Tensor, *, backend: str = "kernel") -> Tensor:
@@ -45,3 +47,37 @@ def segment_expand(values: Tensor, ptr: Tensor, n_rows: int, *, backend: str = "
         result: Tensor = torch.ops.flashmd.segment_expand(values, ptr, n_rows)
         return result
     return reference.segment_expand(values, ptr, n_rows)
+
+
+def _save_sum(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    del output
+    values, ptr = inputs
+    ctx.n_rows = values.shape[0]
+    ctx.save_for_backward(ptr)
+
+
+def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    return torch.ops.flashmd.segment_expand(grad, *ctx.saved_tensors, ctx.n_rows), None
+
+
+def _save_expand(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+    del output
+    ctx.save_for_backward(inputs[1])
+
+
+def _expand_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    return torch.ops.flashmd.segment_sum(grad, *ctx.saved_tensors), None, None
+
+
+def _fake_sum(values: Tensor, ptr: Tensor) -> Tensor:
+    return values.new_empty((ptr.shape[0] - 1, *values.shape[1:]))
+
+
+def _fake_expand(values: Tensor, ptr: Tensor, n_rows: int) -> Tensor:
+    del ptr
+    return values.new_empty((n_rows, *values.shape[1:]))
+
+
+if AVAILABLE:
+    register_operator("segment_sum", _fake_sum, _sum_backward, _save_sum)
+    register_operator("segment_expand", _fake_expand, _expand_backward, _save_expand)

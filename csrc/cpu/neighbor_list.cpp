@@ -1,0 +1,225 @@
+// Neighbour search over cell lists, for open, periodic and partly periodic systems of one batch.
+//
+// Each system gets a grid of bins at least one cutoff wide where that pays. Periodic directions may have a single bin and
+// still reach several images: walking over the edge of the grid adds a lattice vector. Small open systems are one bin,
+// which is the plain loop over pairs.
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels.h"
+#include "parallel.h"
+
+namespace flashmd::cpu {
+namespace {
+
+constexpr int64_t kChunk = 32;           // atoms searched into one buffer
+constexpr int64_t kPlainLoopAtoms = 96;  // up to here the plain loop over an open system is faster than bins
+constexpr int64_t kGrain = 64;           // atoms per thread at least
+
+int floor_divide(int a, int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+bool is_finite(const double x[3]) { return std::isfinite(x[0]) && std::isfinite(x[1]) && std::isfinite(x[2]); }
+
+}  // namespace
+
+template <typename T>
+NeighborSearch::NeighborSearch(const Batch<T>& batch)
+    : cutoff_(batch.cutoff),
+      n_atoms_(batch.n_atoms),
+      positions_(batch.positions, batch.positions + 3 * batch.n_atoms),
+      fraction_(3 * batch.n_atoms),
+      wrap_(3 * batch.n_atoms, 0),
+      grids_(batch.n_systems),
+      grid_of_atom_(batch.n_atoms, 0),
+      bin_atoms_(batch.n_atoms) {
+  for (int64_t atom = 0; atom < n_atoms_; ++atom) {
+    if (!accept(atom)) return;
+  }
+  int64_t n_bins = 0;
+  for (int64_t system = 0; system < batch.n_systems; ++system) {
+    Grid& grid = grids_[system];
+    grid.first_atom = batch.ptr[system];
+    grid.n_atoms = batch.ptr[system + 1] - batch.ptr[system];
+    grid.lattice = make_lattice(batch.cell + 9 * system, batch.pbc + 3 * system);
+    if (grid.lattice.singular) {
+      status_.bad_system = system;
+      return;
+    }
+    make_grid(grid);
+    grid.first_bin = n_bins;
+    n_bins += static_cast<int64_t>(grid.n_bins[0]) * grid.n_bins[1] * grid.n_bins[2] + 1;
+    std::fill_n(grid_of_atom_.begin() + grid.first_atom, grid.n_atoms, static_cast<int32_t>(system));
+  }
+  bin_start_.assign(n_bins, 0);
+  for (const Grid& grid : grids_) sort_into_bins(grid);
+  search();
+}
+
+bool NeighborSearch::accept(int64_t atom) {
+  if (!is_finite(&positions_[3 * atom])) {
+    status_.bad_atom = atom;
+    return false;
+  }
+  return true;
+}
+
+// Choose bins and fill in the coordinates of the atoms along the grid: fractional and wrapped along periodic
+// directions, lengths along open ones.
+void NeighborSearch::make_grid(Grid& grid) {
+  double length[3];
+  for (int k = 0; k < 3; ++k) {
+    double low = 0.0, high = 0.0;
+    for (int64_t atom = grid.first_atom; atom < grid.first_atom + grid.n_atoms; ++atom) {
+      double f = fractional(grid.lattice, &positions_[3 * atom], k);
+      if (grid.lattice.periodic[k]) {
+        const double whole = std::floor(f);
+        wrap_[3 * atom + k] = static_cast<int32_t>(whole);
+        f -= whole;
+      }
+      fraction_[3 * atom + k] = f;
+      low = atom == grid.first_atom ? f : std::min(low, f);
+      high = atom == grid.first_atom ? f : std::max(high, f);
+    }
+    const bool periodic = grid.lattice.periodic[k];
+    grid.low[k] = periodic ? 0.0 : low;
+    length[k] = periodic ? grid.lattice.height[k] : high - low;
+    const bool bins_pay = periodic || grid.n_atoms > kPlainLoopAtoms;
+    const double wanted = bins_pay ? std::floor(length[k] / cutoff_ * (1.0 - 1e-9)) : 1.0;
+    grid.n_bins[k] = static_cast<int>(std::clamp(wanted, 1.0, 1024.0));
+  }
+  while (static_cast<int64_t>(grid.n_bins[0]) * grid.n_bins[1] * grid.n_bins[2] > std::max<int64_t>(grid.n_atoms, 1)) {
+    int& largest = *std::max_element(grid.n_bins, grid.n_bins + 3);
+    largest = (largest + 1) / 2;
+  }
+  for (int k = 0; k < 3; ++k) {
+    const bool periodic = grid.lattice.periodic[k];
+    const double width = length[k] / grid.n_bins[k];
+    const bool alone = !periodic && grid.n_bins[k] == 1;
+    grid.reach[k] = alone ? 0 : static_cast<int>(std::ceil(cutoff_ / width + 1e-9));
+    grid.scale[k] = alone ? 0.0 : (periodic ? grid.n_bins[k] : 1.0 / width);
+  }
+}
+
+int64_t NeighborSearch::bin_of(const Grid& grid, int64_t atom) const {
+  int64_t bin = 0;
+  for (int k = 0; k < 3; ++k) {
+    const int index = static_cast<int>((fraction_[3 * atom + k] - grid.low[k]) * grid.scale[k]);
+    bin = bin * grid.n_bins[k] + std::clamp(index, 0, grid.n_bins[k] - 1);
+  }
+  return bin;
+}
+
+// Counting sort: bin b of the grid holds bin_atoms_[start[b] .. start[b + 1]], atoms ascending.
+void NeighborSearch::sort_into_bins(const Grid& grid) {
+  const int64_t n_bins = static_cast<int64_t>(grid.n_bins[0]) * grid.n_bins[1] * grid.n_bins[2];
+  int64_t* start = &bin_start_[grid.first_bin];
+  const int64_t end = grid.first_atom + grid.n_atoms;
+  for (int64_t atom = grid.first_atom; atom < end; ++atom) ++start[bin_of(grid, atom) + 1];
+  start[0] = grid.first_atom;
+  for (int64_t bin = 0; bin < n_bins; ++bin) start[bin + 1] += start[bin];
+  std::vector<int64_t> cursor(start, start + n_bins);
+  for (int64_t atom = grid.first_atom; atom < end; ++atom) bin_atoms_[cursor[bin_of(grid, atom)]++] = atom;
+}
+
+void NeighborSearch::search() {
+  chunks_.resize((n_atoms_ + kChunk - 1) / kChunk);
+  row_count_.assign(n_atoms_, 0);
+  parallel_for(static_cast<int64_t>(chunks_.size()), std::max<int64_t>(kGrain / kChunk, 1), [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      std::vector<Entry>& found = chunks_[chunk];
+      for (int64_t atom = chunk * kChunk; atom < std::min((chunk + 1) * kChunk, n_atoms_); ++atom) {
+        const size_t before = found.size();
+        search_atom(grids_[grid_of_atom_[atom]], atom, found);
+        row_count_[atom] = static_cast<int64_t>(found.size() - before);
+      }
+    }
+  });
+  for (const int64_t count : row_count_) status_.found += count;
+}
+
+void NeighborSearch::search_atom(const Grid& grid, int64_t atom, std::vector<Entry>& found) const {
+  const auto before = static_cast<std::ptrdiff_t>(found.size());
+  int home[3];
+  int64_t bin = bin_of(grid, atom);
+  for (int k = 2; k >= 0; --k) {
+    home[k] = static_cast<int>(bin % grid.n_bins[k]);
+    bin /= grid.n_bins[k];
+  }
+  int step[3], index[3];
+  int32_t image[3];
+  const auto enter = [&](int k) {
+    const int target = home[k] + step[k];
+    image[k] = grid.lattice.periodic[k] ? floor_divide(target, grid.n_bins[k]) : 0;
+    index[k] = target - image[k] * grid.n_bins[k];
+    return index[k] >= 0 && index[k] < grid.n_bins[k];
+  };
+  for (step[0] = -grid.reach[0]; step[0] <= grid.reach[0]; ++step[0]) {
+    if (!enter(0)) continue;
+    for (step[1] = -grid.reach[1]; step[1] <= grid.reach[1]; ++step[1]) {
+      if (!enter(1)) continue;
+      for (step[2] = -grid.reach[2]; step[2] <= grid.reach[2]; ++step[2]) {
+        if (!enter(2)) continue;
+        search_bin(grid, atom, (index[0] * grid.n_bins[1] + index[1]) * grid.n_bins[2] + index[2], image, found);
+      }
+    }
+  }
+  const auto less = [](const Entry& a, const Entry& b) {
+    return a.sender != b.sender ? a.sender < b.sender
+                                : std::lexicographical_compare(a.shift, a.shift + 3, b.shift, b.shift + 3);
+  };
+  if (!std::is_sorted(found.begin() + before, found.end(), less)) std::sort(found.begin() + before, found.end(), less);
+}
+
+void NeighborSearch::search_bin(
+    const Grid& grid, int64_t atom, int64_t bin, const int32_t image[3], std::vector<Entry>& found) const {
+  const double* x = &positions_[3 * atom];
+  const double limit = cutoff_ * cutoff_;
+  const int64_t* start = &bin_start_[grid.first_bin + bin];
+  for (int64_t k = start[0]; k < start[1]; ++k) {
+    const int64_t other = bin_atoms_[k];
+    Entry entry{other, {}};
+    for (int d = 0; d < 3; ++d) entry.shift[d] = image[d] - wrap_[3 * other + d] + wrap_[3 * atom + d];
+    if (!(squared_distance(grid.lattice, x, &positions_[3 * other], entry.shift) < limit)) continue;
+    if (other == atom && entry.shift[0] == 0 && entry.shift[1] == 0 && entry.shift[2] == 0) continue;
+    found.push_back(entry);
+  }
+}
+
+void NeighborSearch::write(const NeighborOutput& out) const {
+  out.row_ptr[0] = 0;
+  for (int64_t atom = 0; atom < n_atoms_; ++atom) out.row_ptr[atom + 1] = out.row_ptr[atom] + row_count_[atom];
+  parallel_for(static_cast<int64_t>(chunks_.size()), std::max<int64_t>(kGrain / kChunk, 1), [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk) {
+      const Entry* entry = chunks_[chunk].data();
+      for (int64_t atom = chunk * kChunk; atom < std::min((chunk + 1) * kChunk, n_atoms_); ++atom) {
+        for (int64_t edge = out.row_ptr[atom]; edge < out.row_ptr[atom + 1]; ++edge, ++entry) {
+          out.receiver[edge] = atom;
+          out.sender[edge] = entry->sender;
+          for (int d = 0; d < 3; ++d) out.shift[3 * edge + d] = entry->shift[d];
+        }
+      }
+    }
+  });
+  parallel_for(n_atoms_, kGrain, [&](int64_t begin, int64_t end) { write_transpose(out, begin, end); });
+}
+
+// The list is symmetric, so row i, read as the reverse edges of its entries, is column i: sorted by their receiver, and
+// within one pair of atoms in the order in which the other row holds them.
+void NeighborSearch::write_transpose(const NeighborOutput& out, int64_t begin, int64_t end) const {
+  for (int64_t atom = begin; atom < end; ++atom) {
+    int64_t first = out.row_ptr[atom];
+    while (first < out.row_ptr[atom + 1]) {
+      const int64_t other = out.sender[first];
+      const int64_t* row = out.sender + out.row_ptr[other];
+      const int64_t* reverse = std::lower_bound(row, static_cast<const int64_t*>(out.sender + out.row_ptr[other + 1]), atom);
+      int64_t edge = reverse - out.sender;
+      for (; first < out.row_ptr[atom + 1] && out.sender[first] == other; ++first) out.transpose[first] = edge++;
+    }
+  }
+}
+
+template NeighborSearch::NeighborSearch(const Batch<float>&);
+template NeighborSearch::NeighborSearch(const Batch<double>&);
+
+}  // namespace flashmd::cpu

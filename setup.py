@@ -1,0 +1,141 @@
+"""Build of the compiled operators; everything else about the package stands in setup.cfg.
+
+The library is no Python module but is loaded by `torch.ops.load_library`. It uses LibTorch's stable ABI, so one binary
+serves every torch from 2.11 on, with and without CUDA, and only torch's headers and libtorch_cpu are needed to build it.
+CUDA kernels are compiled where nvcc is found (environment variable FLASHMD_CUDA=AUTO|ON|OFF). Object files are kept
+under build/ and compiled again only where a source, a header or the command changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.command.bdist_wheel import bdist_wheel
+
+ROOT = Path(__file__).resolve().parent
+CSRC = ROOT / "csrc"
+TARGET_TORCH = "0x020b000000000000"
+CUDA_ARCHITECTURES = ("arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]")
+# No contraction to fused multiply-add: every instruction set and the PyTorch reference then round alike.
+CXX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-Wall", "-Wextra", "-fvisibility=hidden"]
+MATH_FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+
+
+def torch_folder() -> Path:
+    """Return the folder of the installed torch without importing it."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        raise SystemExit(
+            "torch: expected an installed torch >= 2.11, got none. To fix it, run `pip install torch` first."
+        )
+    return Path(spec.origin).parent
+
+
+def find_nvcc() -> str | None:
+    """Return nvcc where CUDA kernels are to be built, and None where they are not."""
+    wanted = os.environ.get("FLASHMD_CUDA", "AUTO").upper()
+    if wanted not in ("AUTO", "ON", "OFF"):
+        raise SystemExit(f"FLASHMD_CUDA: expected AUTO, ON or OFF, got {wanted!r}. To fix it, set one of them.")
+    if wanted == "OFF":
+        return None
+    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
+    nvcc = shutil.which("nvcc") or shutil.which("nvcc", path=f"{home}/bin")
+    if nvcc is None and wanted == "ON":
+        raise SystemExit("FLASHMD_CUDA=ON: expected nvcc, got none. To fix it, install it or set CUDA_HOME.")
+    return nvcc
+
+
+def compile_commands(nvcc: str | None) -> dict[Path, list[str]]:
+    """Return the compiler call, without its output, of each source."""
+    torch_include = ["-isystem", str(torch_folder() / "include"), f"-DTORCH_TARGET_VERSION={TARGET_TORCH}"]
+    cxx = [os.environ.get("CXX", "g++"), *CXX_FLAGS, *MATH_FLAGS]
+    sources = [*sorted(CSRC.glob("*.cpp")), *sorted((CSRC / "cpu").glob("*.cpp"))]
+    sources.append(CSRC / "cuda" / ("stream.cpp" if nvcc else "unavailable.cpp"))
+    commands = {source: [*cxx, *torch_include, "-c", str(source)] for source in sources}
+    if nvcc:
+        flags = ["-std=c++20", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
+        for architecture in CUDA_ARCHITECTURES:
+            flags += ["-gencode", architecture]
+        commands |= {source: [nvcc, *flags, "-c", str(source)] for source in sorted((CSRC / "cuda").glob("*.cu"))}
+    return commands
+
+
+def link_command(nvcc: str | None) -> list[str]:
+    """Return the linker call without inputs and output."""
+    torch_lib = torch_folder() / "lib"
+    command = [
+        os.environ.get("CXX", "g++"),
+        "-shared",
+        f"-L{torch_lib}",
+        "-Wl,--as-needed",
+        "-Wl,-rpath,$ORIGIN/../torch/lib",
+    ]
+    if nvcc:
+        cuda = Path(nvcc).resolve().parent.parent
+        command += [f"-L{cuda}/lib64", f"-L{cuda}/lib"]
+    return command
+
+
+def run_if_changed(command: list[str], inputs: list[Path], output: Path) -> None:
+    """Run a compiler call unless its output stems from the same call and the same contents of the inputs."""
+    digest = hashlib.sha256(" ".join(command).encode())
+    for path in inputs:
+        digest.update(path.read_bytes())
+    stamp = output.with_name(output.name + ".sha256")
+    if output.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest():
+        return
+    stamp.unlink(missing_ok=True)
+    subprocess.run([*command, "-o", str(output)], check=True)
+    stamp.write_text(digest.hexdigest())
+
+
+class BuildKernels(build_ext):
+    """Compile csrc/ into flashmd/_kernels.so."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """Name the library without a Python version: it does not depend on one."""
+        return os.path.join(*fullname.split(".")) + ".so"
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile what changed, link, and place the library where setuptools expects it."""
+        nvcc = find_nvcc()
+        objects = ROOT / "build" / ("kernels-cuda" if nvcc else "kernels-cpu")
+        objects.mkdir(parents=True, exist_ok=True)
+        headers = sorted(CSRC.rglob("*.h"))
+
+        def compile_one(item: tuple[Path, list[str]]) -> Path:
+            source, command = item
+            output = objects / f"{source.relative_to(CSRC).as_posix().replace('/', '-')}.o"
+            run_if_changed(command, [source, *headers], output)
+            return output
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            outputs = list(pool.map(compile_one, compile_commands(nvcc).items()))
+        library = objects / "_kernels.so"
+        tail = ["-ltorch_cpu", *(["-lcudart_static", "-ldl", "-lrt", "-lpthread"] if nvcc else [])]
+        run_if_changed([*link_command(nvcc), *map(str, outputs), *tail], outputs, library)
+        target = Path(self.get_ext_fullpath(ext.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(library, target)
+
+
+class AnyPythonWheel(bdist_wheel):
+    """Tag wheels for every Python 3 of the platform."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Return the tags of interpreter, ABI and platform."""
+        return "py3", "none", super().get_tag()[2]
+
+
+setup(
+    ext_modules=[Extension("flashmd._kernels", sources=[])],
+    cmdclass={"build_ext": BuildKernels, "bdist_wheel": AnyPythonWheel},
+)
