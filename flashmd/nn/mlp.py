@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -30,13 +31,15 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
         ValueError: there is none of this name.
     """
     if name not in _ACTIVATIONS:
-        raise ValueError(message("`activation`", f"one of {', '.join(_ACTIVATIONS)}", repr(name), "choose one of these"))
+        raise ValueError(
+            message("`activation`", f"one of {', '.join(_ACTIVATIONS)}", repr(name), "choose one of these")
+        )
     return _ACTIVATIONS[name]
 
 
 def dense(n_in: int, n_out: int, *, bias: bool, generator: torch.Generator) -> nn.Linear:
     """Return a linear layer with Xavier-uniform weights and zero bias drawn from `generator`."""
-    layer = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     if bias:
         nn.init.zeros_(layer.bias)
@@ -68,7 +71,7 @@ class MLP(nn.Module):
         last = len(widths) - 2
         self.layers = nn.ModuleList(
             dense(n_in, n_out, bias=last_bias or index < last, generator=generator)
-            for index, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            for index, (n_in, n_out) in enumerate(itertools.pairwise(widths))
         )
 
     def forward(self, values: Tensor) -> Tensor:

@@ -64,7 +64,8 @@ class GaussianBasis(nn.Module):
             [n_edges, n_basis].
         """
         deviation = distance[:, None] - self.offset
-        return torch.exp(self.coeff * (deviation * deviation)) * self.envelope(distance)[:, None]
+        envelope: Tensor = self.envelope(distance)
+        return torch.exp(self.coeff * (deviation * deviation)) * envelope[:, None]
 
 
 class ExpNormalBasis(nn.Module):
@@ -132,7 +133,8 @@ class ExpNormalBasis(nn.Module):
         """
         decay = torch.exp((self.lower - distance) * self.alpha)
         deviation = decay[:, None] - self.means
-        return torch.exp(deviation * deviation * -self.betas) * self.envelope(distance)[:, None]
+        envelope: Tensor = self.envelope(distance)
+        return torch.exp(deviation * deviation * -self.betas) * envelope[:, None]
 
 
 def _check_size(n_basis: int) -> None:
