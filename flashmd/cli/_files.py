@@ -1,0 +1,138 @@
+"""Open what a user names on the command line: models and structures of every kind, recognised by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flashmd.errors import CheckpointError, message, require
+
+if TYPE_CHECKING:
+    import torch
+
+    from flashmd.cg import Resolution
+    from flashmd.potential import Potential
+    from flashmd.system import System
+
+_ARCHIVE = b"PK\x03\x04"
+_STRUCTURES = (".pdb", ".cif", ".pdbx", ".gro", ".h5")
+_TRAJECTORIES = (".xtc", ".dcd", ".trr", ".nc", ".npz")
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a torch archive."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == _ARCHIVE
+
+
+def open_model(name: str, *, dtype: torch.dtype) -> tuple[Potential | None, list[System]]:
+    """Return the model and the configurations of a file; files of our own hold no configurations.
+
+    Args:
+        name: a file of ours, a torch archive of the CGSchNet family, or the name of a shipped model.
+        dtype: of parameters and coordinates.
+    """
+    path = Path(name)
+    if is_archive(path):
+        from flashmd.potential.mlcg_import import load_any
+
+        content = load_any(path)
+        model = None if content.model is None else content.model.to(dtype=dtype)
+        return model, [system.to(dtype=dtype) for system in content.systems]
+    if path.is_file() and path.suffix != ".safetensors":
+        fix = "pass a `.safetensors` file or a `.pt` or `.ckpt` file of torch"
+        got = f"a file that is neither, with suffix {path.suffix!r}"
+        raise CheckpointError(message(f"model `{path}`", "a flashmd model or a torch archive", got, fix))
+    from flashmd.potential import checkpoint
+
+    return checkpoint.load(name, dtype=dtype), []
+
+
+def open_structures(
+    name: str, *, topology: str | None, model: Potential, resolution: str | None, dtype: torch.dtype
+) -> list[System]:
+    """Return the frames of a structure, a trajectory or a configuration file.
+
+    Args:
+        name: path of the file.
+        topology: structure file that describes a trajectory.
+        model: tells the resolution to which atoms are mapped.
+        resolution: "ca" or "five_bead" where the model does not tell.
+        dtype: of the coordinates.
+    """
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(message(f"structures `{path}`", "a file", "nothing of that name", "check the path"))
+    if is_archive(path) and path.suffix != ".npz":
+        systems = open_model(name, dtype=dtype)[1]
+        if not systems:
+            fix = "pass a file of configurations or a structure"
+            raise ValueError(message(f"structures `{path}`", "configurations", "a file with none", fix))
+        return systems
+    known = (*_STRUCTURES, *_TRAJECTORIES)
+    if path.suffix.lower() not in known[:-1]:
+        fix = "convert the file, for example with mdtraj"
+        raise ValueError(message(f"structures `{path}`", f"one of {', '.join(known[:-1])}, .pt", repr(path.suffix), fix))
+    return _mapped_frames(path, topology, resolution or _resolution(model), dtype)
+
+
+def _mapped_frames(path: Path, topology: str | None, resolution: str, dtype: torch.dtype) -> list[System]:
+    try:
+        import mdtraj
+    except ImportError as error:
+        raise require("mdtraj", "data") from error
+    from flashmd.cg import build_system, map_structure
+
+    if topology is None and path.suffix.lower() in _TRAJECTORIES:
+        fix = "pass `--topology` with a PDB file of the same atoms"
+        raise ValueError(message(f"trajectory `{path}`", "a topology", "none", fix))
+    trajectory = mdtraj.load(str(path)) if topology is None else mdtraj.load(str(path), top=topology)
+    structure = map_structure(trajectory, _as_resolution(resolution))
+    first = build_system(structure, dtype=dtype)
+    return [first.with_positions(structure.positions[frame].to(dtype)) for frame in range(structure.n_frames)]
+
+
+def _as_resolution(name: str) -> Resolution:
+    if name == "ca" or name == "five_bead":
+        return name
+    raise ValueError(message("`--resolution`", "ca or five_bead", repr(name), "pass one of the two"))
+
+
+def _resolution(model: Potential) -> str:
+    """Return the resolution that bead types or the names of the terms imply."""
+    from flashmd.cg import CA_TYPES, FIVE_BEAD_TYPES
+
+    for types, name in ((CA_TYPES, "ca"), (FIVE_BEAD_TYPES, "five_bead")):
+        if model.bead_types == types:
+            return name
+    terms = term_names(model)
+    if any(term.startswith(("n_term_", "bulk_", "c_term_")) for term in terms):
+        return "five_bead"
+    if {"bonds", "angles"} <= set(terms):
+        return "ca"
+    fix = "pass `--resolution ca` or `--resolution five_bead`"
+    raise ValueError(message("the resolution of the model", "one that its terms imply", ", ".join(terms), fix))
+
+
+def term_names(model: Potential) -> list[str]:
+    """Return the names of the terms of a model."""
+    terms: Any = getattr(model, "potentials", None)
+    return [model.name] if terms is None else list(terms)
+
+
+def parse_dtype(name: str) -> torch.dtype:
+    """Return a floating-point type by name."""
+    import torch
+
+    types = {"float32": torch.float32, "float64": torch.float64}
+    if name not in types:
+        raise ValueError(message("`--dtype`", "float32 or float64", repr(name), "pass one of the two"))
+    return types[name]
+
+
+def one_line(items: Sequence[object]) -> str:
+    """Join items with commas."""
+    return ", ".join(str(item) for item in items)

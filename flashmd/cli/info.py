@@ -1,0 +1,95 @@
+"""`flashmd info`: what a model file holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flashmd.cli._files import open_model, term_potentials
+
+if TYPE_CHECKING:
+    from flashmd.potential import Potential
+    from flashmd.system import System
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand."""
+    app.command("info")(info)
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="Model or configurations: a flashmd or mlcg file, or a shipped model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show terms, sizes, cutoffs, bead types and origin of a model, and the configurations that come with it."""
+    import torch
+
+    potential, systems = open_model(model, dtype=torch.float64)
+    content = describe(model, potential, systems)
+    if as_json:
+        typer.echo(json.dumps(content))
+    else:
+        _print(content)
+
+
+def describe(name: str, potential: Potential | None, systems: list[System]) -> dict[str, Any]:
+    """Return everything about a file as JSON values."""
+    path = Path(name)
+    content: dict[str, Any] = {"file": name}
+    if path.is_file():
+        content |= {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    if potential is not None:
+        content |= _describe_model(potential)
+    if systems:
+        beads = sorted({system.n_atoms for system in systems})
+        content["configurations"] = {"n_systems": len(systems), "n_beads": beads}
+    return content
+
+
+def _describe_model(potential: Potential) -> dict[str, Any]:
+    terms = []
+    for name, term in term_potentials(potential).items():
+        entry: dict[str, Any] = {"name": name, "class": type(term).__name__}
+        entry["n_parameters"] = sum(value.numel() for value in term.state_dict().values())
+        config = getattr(term, "config", None)
+        if config is not None:
+            entry["config"] = config.to_dict()
+        terms.append(entry)
+    return {
+        "cutoff_nm": potential.cutoff,
+        "n_parameters": sum(term["n_parameters"] for term in terms),
+        "bead_types": potential.bead_types,
+        "metadata": potential.metadata,
+        "terms": terms,
+    }
+
+
+def _print(content: dict[str, Any]) -> None:
+    """Print facts and one row for each term."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    facts = Table(show_header=False, box=None)
+    for key, value in content.items():
+        if key == "bead_types":
+            facts.add_row(key, "not named" if value is None else ", ".join(f"{k}={v}" for k, v in value.items()))
+        elif key == "configurations":
+            facts.add_row(key, f"{value['n_systems']} of {', '.join(map(str, value['n_beads']))} beads")
+        elif key == "metadata":
+            for name, entry in value.items():
+                facts.add_row(name, json.dumps(entry) if isinstance(entry, (dict, list)) else str(entry))
+        elif key != "terms":
+            facts.add_row(key, str(value))
+    console.print(facts)
+    table = Table("term", "class", "numbers")
+    for term in content.get("terms", []):
+        table.add_row(term["name"], term["class"], str(term["n_parameters"]))
+        if "config" in term:
+            table.add_row("", ", ".join(f"{k}={v}" for k, v in term["config"].items()), "")
+    if "terms" in content:
+        console.print(table)
