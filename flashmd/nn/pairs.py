@@ -53,8 +53,9 @@ def pair_edges(edges: Edges) -> EdgePairs | None:
     index = torch.arange(first.shape[0], device=order.device)
     pair[first] = index
     pair[second] = index
-    n_atoms = edges.row_ptr.shape[0] - 1
-    half = Edges.from_pairs(edges.receiver[first], edges.sender[first], n_atoms, edges.shift[first])
+    # `first` ascends and edges are sorted, so the order of `half` is the order of `first`.
+    shift = edges.shift[first] if edges.periodic else None
+    half = Edges.from_pairs(edges.receiver[first], edges.sender[first], edges.n_atoms, shift)
     return EdgePairs(half=half, pair=pair, first=first, second=second)
 
 
@@ -74,8 +75,8 @@ def gather_pairs(values: Tensor, pairs: EdgePairs) -> Tensor:
 
 def _codes(edges: Edges) -> tuple[Tensor, Tensor]:
     """Return one integer for each edge and one for its mirror image."""
-    n_atoms = edges.row_ptr.shape[0] - 1
-    reach = int(edges.shift.abs().max()) if edges.receiver.shape[0] else 0
+    n_atoms = edges.n_atoms
+    reach = int(edges.shift.abs().max()) if edges.periodic and edges.n_edges else 0
     width = 2 * reach + 1
     weights = torch.tensor([width * width, width, 1], device=edges.shift.device)
     image = (edges.shift * weights).sum(1)

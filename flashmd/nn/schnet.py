@@ -130,7 +130,10 @@ class InteractionBlock(nn.Module):
 
     def forward(self, features: Tensor, filters: Tensor, edges: Edges, *, backend: str) -> Tensor:
         """Return the new features [n_atoms, n_channels]; filters are [n_edges, n_filters], envelope included."""
-        messages = cfconv(self.project(features), filters, edges, backend=backend)
+        return self.respond(features, cfconv(self.project(features), filters, edges, backend=backend))
+
+    def respond(self, features: Tensor, messages: Tensor) -> Tensor:
+        """Return the new features from the summed messages [..., n_filters]."""
         out: Tensor = features + self.update(self._activation(self.mix(messages)))
         return out
 
@@ -176,7 +179,8 @@ class SchNet(nn.Module):
             [n_blocks, n, n_filters].
         """
         filters: Tensor = self.filter_network(self.basis(distance))
-        return filters * self.envelope(distance)[:, None]
+        envelope: Tensor = self.envelope(distance)
+        return filters * envelope[:, None]
 
     def forward(
         self, types: Tensor, edges: Edges, distance: Tensor, *, pairs: EdgePairs | None = None, backend: str = "kernel"

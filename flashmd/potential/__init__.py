@@ -1,0 +1,10 @@
+"""Potentials: networks and priors, their sum, neighbour lists with a skin, and checkpoints."""
+
+from flashmd.potential.base import Potential as Potential
+from flashmd.potential.checkpoint import load as load
+from flashmd.potential.checkpoint import model_hash as model_hash
+from flashmd.potential.checkpoint import save as save
+from flashmd.potential.registry import register as register
+from flashmd.potential.schnet_potential import SchNetPotential as SchNetPotential
+from flashmd.potential.sum_potential import SumPotential as SumPotential
+from flashmd.potential.verlet_list import VerletList as VerletList

@@ -1,0 +1,197 @@
+"""One evaluation of many analytic terms, in closed form.
+
+Terms of all priors are laid out once for a batch: displacements of all terms are gathered together, each internal
+coordinate is computed once for all priors that use it, priors of one class are evaluated as one, and all forces are
+summed in a fixed order. Autograd is not involved, so a step costs a few dozen small operations however many priors
+there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flashmd.ops import segment_sum
+from flashmd.potential.priors.base import Prior, offsets
+from flashmd.potential.priors.features import FEATURES, Feature
+from flashmd.potential.priors.images import image_shift
+from flashmd.protocols import Evaluation
+from flashmd.system import System
+
+
+@dataclass(frozen=True)
+class _Form:
+    """Priors of one class: the terms [begin, end) of their feature and the joined parameters."""
+
+    prior: type[Prior]
+    begin: int
+    end: int
+    parameters: Tensor
+
+
+@dataclass(frozen=True)
+class _Group:
+    """All terms of one feature: n_terms terms, whose vectors are the rows [begin, end) of all displacements."""
+
+    feature: Feature
+    begin: int
+    end: int
+    n_terms: int
+    forms: tuple[_Form, ...]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The layout for one batch.
+
+    Attributes:
+        groups: terms by feature.
+        ends: [2 n_vectors], int64, first atom of every displacement, then second atom.
+        by_atom: [2 n_vectors], rows of (gradients, -gradients) sorted by the atom they act on.
+        atom_ptr: [n_atoms + 1], bounds in `by_atom`.
+        by_system: [n_terms], terms sorted by system, or None where they are sorted.
+        system_ptr: [n_systems + 1], bounds in `by_system`.
+        vector_system: [n_vectors], system of each displacement.
+        periodic: some direction is periodic.
+    """
+
+    groups: tuple[_Group, ...]
+    ends: Tensor
+    by_atom: Tensor
+    atom_ptr: Tensor
+    by_system: Tensor
+    system_ptr: Tensor
+    vector_system: Tensor
+    periodic: bool
+
+
+class FusedPriors:
+    """Evaluator of a set of priors.
+
+    Args:
+        priors: terms to evaluate together.
+        backend: "kernel" or "reference", see :mod:`flashmd.ops`.
+    """
+
+    def __init__(self, priors: Sequence[Prior], *, backend: str = "kernel") -> None:
+        self._priors = tuple(priors)
+        self.backend = backend
+        self._plan: _Plan | None = None
+        self._key: tuple[object, ...] = ()
+
+    @torch.no_grad()
+    def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
+        """Return energy, forces and virial of all terms together; see :meth:`flashmd.potential.Potential.evaluate`.
+
+        Raises:
+            ValueError: a list of terms is missing or the types of a term have no parameters.
+        """
+        plan = self._plan_for(system)
+        if not plan.groups:
+            energy = system.positions.new_zeros(system.n_systems, dtype=torch.float64)
+            none = energy.new_zeros(system.n_systems, 3, 3) if virial else None
+            return Evaluation(energy, torch.zeros_like(system.positions), none)
+        vectors = _vectors(system, plan)
+        energies, gradient = _closed_forms(plan, vectors)
+        energy = segment_sum(energies.to(torch.float64)[plan.by_system], plan.system_ptr, backend=self.backend)
+        signed = torch.cat([gradient, gradient.neg()]).index_select(0, plan.by_atom)
+        forces = segment_sum(signed, plan.atom_ptr, backend=self.backend)
+        return Evaluation(energy, forces, self._virial(system, plan, vectors, gradient) if virial else None)
+
+    def _virial(self, system: System, plan: _Plan, vectors: Tensor, gradient: Tensor) -> Tensor:
+        outer = (vectors[:, :, None] * gradient[:, None, :]).to(torch.float64)
+        order = torch.argsort(plan.vector_system, stable=True)
+        pointer = offsets(plan.vector_system, system.n_systems)
+        return segment_sum(outer[order].flatten(1), pointer, backend=self.backend).view(-1, 3, 3)
+
+    def _plan_for(self, system: System) -> _Plan:
+        """Return the layout for a batch; the same types, lists, flags and tables give the same layout."""
+        lists = [system.interactions.get(prior.name) for prior in self._priors]
+        tables = [prior.values for prior in self._priors]
+        versions = tuple(table._version for table in tables)
+        tensors = (system.types, system.batch, system.pbc, *lists, *tables)
+        key = (versions, system.positions.dtype, *tensors)
+        same = len(key) == len(self._key) and key[:2] == self._key[:2]
+        if self._plan is None or not same or any(a is not b for a, b in zip(key[2:], self._key[2:], strict=True)):
+            self._plan, self._key = _make_plan(self._priors, system), key
+        return self._plan
+
+
+def _vectors(system: System, plan: _Plan) -> Tensor:
+    start, end = system.positions.index_select(0, plan.ends).chunk(2)
+    vectors = end - start
+    if plan.periodic:
+        member = plan.vector_system
+        vectors = vectors - image_shift(
+            vectors, system.cell.index_select(0, member), system.pbc.index_select(0, member)
+        )
+    return vectors
+
+
+def _closed_forms(plan: _Plan, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the energies [n_terms] and the gradient with respect to every displacement [n_vectors, 3]."""
+    energies: list[Tensor] = []
+    gradients: list[Tensor] = []
+    for group in plan.groups:
+        parts = vectors[group.begin : group.end].view(-1, group.n_terms, 3).unbind(0)
+        value, directions = group.feature.value_and_gradient(parts)
+        slopes = []
+        for form in group.forms:
+            energy, slope = form.prior.term_slope(value[form.begin : form.end], form.parameters)
+            energies.append(energy)
+            slopes.append(slope)
+        slope = slopes[0] if len(slopes) == 1 else torch.cat(slopes)
+        gradients.extend(slope[:, None] * direction for direction in directions)
+    return torch.cat(energies), torch.cat(gradients)
+
+
+def _make_plan(priors: Sequence[Prior], system: System) -> _Plan:
+    groups: list[_Group] = []
+    starts: list[Tensor] = []
+    ends: list[Tensor] = []
+    first_atoms: list[Tensor] = []
+    begin = 0
+    for feature in FEATURES:
+        forms, index = _forms_of(feature, priors, system)
+        if not forms:
+            continue
+        starts.extend(index[:, a] for a, _ in feature.ends)
+        ends.extend(index[:, b] for _, b in feature.ends)
+        first_atoms.append(index[:, 0])
+        n_terms = index.shape[0]
+        stop = begin + n_terms * len(feature.ends)
+        groups.append(_Group(feature, begin, stop, n_terms, forms))
+        begin = stop
+    empty = system.types.new_zeros(0)
+    start, end = torch.cat([empty, *starts]), torch.cat([empty, *ends])
+    term_system = system.batch[torch.cat([empty, *first_atoms])]
+    both = torch.cat([start, end])
+    return _Plan(
+        groups=tuple(groups),
+        ends=both,
+        by_atom=torch.argsort(both, stable=True),
+        atom_ptr=offsets(both, system.n_atoms),
+        by_system=torch.argsort(term_system, stable=True),
+        system_ptr=offsets(term_system, system.n_systems),
+        vector_system=system.batch[start],
+        periodic=bool(system.pbc.any()),
+    )
+
+
+def _forms_of(feature: Feature, priors: Sequence[Prior], system: System) -> tuple[tuple[_Form, ...], Tensor]:
+    """Return the forms of one feature and the atoms of all their terms, class after class."""
+    by_class: dict[type[Prior], list[Prior]] = {}
+    for prior in priors:
+        if prior.feature is feature and prior.list_of(system).shape[0]:
+            by_class.setdefault(type(prior), []).append(prior)
+    forms, lists, begin = [], [], 0
+    for prior_class, members in by_class.items():
+        index = torch.cat([prior.list_of(system) for prior in members])
+        parameters = prior_class.joined([prior.parameters_for(system) for prior in members])
+        forms.append(_Form(prior_class, begin, begin + index.shape[0], parameters.contiguous()))
+        lists.append(index)
+        begin += index.shape[0]
+    return tuple(forms), torch.cat(lists) if lists else system.types.new_zeros(0, feature.order)

@@ -1,0 +1,124 @@
+"""SchNet as a potential: neighbour list, geometry, network, sum over the atoms of each system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flashmd.errors import message
+from flashmd.nn import SchNet, SchNetConfig
+from flashmd.ops import edge_geometry, segment_sum
+from flashmd.potential.base import Potential
+from flashmd.potential.registry import register
+from flashmd.potential.verlet_list import VerletList
+from flashmd.system import System
+
+
+@register
+class SchNetPotential(Potential):
+    """Energy of a batch from a SchNet.
+
+    Args:
+        network: a network, or the configuration of a new one.
+        skin: extra reach of the neighbour list, nm.
+        seed: seed of the weights of a new network.
+        backend: "kernel" or "reference", see :mod:`flashmd.ops`.
+        name: key of the energy in `terms`.
+        bead_types: integer of each bead type by name.
+
+    Example:
+        >>> import torch
+        >>> from flashmd.nn import SchNetConfig
+        >>> from flashmd.system import System
+        >>> config = SchNetConfig(n_types=3, n_channels=8, n_filters=8, n_basis=6, n_blocks=1, readout=(4,))
+        >>> potential = SchNetPotential(config, backend="reference")
+        >>> dimer = System.single(torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]]), torch.tensor([1, 2]))
+        >>> potential.evaluate(dimer).forces.shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        network: SchNet | SchNetConfig,
+        *,
+        skin: float = 0.2,
+        seed: int = 0,
+        backend: str = "kernel",
+        name: str = "SchNet",
+        bead_types: Mapping[str, int] | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.network = network if isinstance(network, SchNet) else SchNet(network, seed=seed)
+        self.backend = backend
+        self.bead_types = None if bead_types is None else dict(bead_types)
+        self.verlet_list = VerletList(self.cutoff, skin=skin, backend=backend)
+
+    @property
+    def config(self) -> SchNetConfig:
+        """Configuration of the network."""
+        return self.network.config
+
+    @property
+    def cutoff(self) -> float:
+        """Cutoff of the network, nm."""
+        return self.network.config.cutoff_upper
+
+    def energy(self, system: System) -> Tensor:
+        """Return the energies [n_systems], kJ/mol, float64, differentiable.
+
+        Raises:
+            TypeError: positions and weights differ in dtype.
+        """
+        atoms = self.atom_energies(system)
+        return segment_sum(atoms.to(torch.float64), system.ptr, backend=self.backend)
+
+    def atom_energies(self, system: System) -> Tensor:
+        """Return the energy of every atom, [n_atoms], kJ/mol, dtype of the positions."""
+        dtype = self.network.embedding.weight.dtype
+        if system.positions.dtype != dtype:
+            fix = "convert the system or the potential with `.to(dtype=...)`"
+            raise TypeError(message("`positions`", f"{dtype} as the weights", f"{system.positions.dtype}", fix))
+        edges = self.verlet_list.update(system)
+        pairs = self.verlet_list.pairs()
+        distance = edge_geometry(system, edges if pairs is None else pairs.half)[1]
+        energy: Tensor = self.network(system.types, edges, distance, pairs=pairs, backend=self.backend)
+        return energy
+
+    def check(self, system: System) -> None:
+        """Refuse non-finite positions and types outside the embedding table."""
+        super().check(system)
+        n_types = self.config.n_types
+        if system.n_atoms and not 0 <= int(system.types.min()) <= int(system.types.max()) < n_types:
+            wrong = (system.types < 0) | (system.types >= n_types)
+            atom = int(torch.nonzero(wrong)[0])
+            got = f"type {int(system.types[atom])} of atom {atom}"
+            raise ValueError(message("`types`", f"integers from 0 to {n_types - 1}", got, "use a model that covers it"))
+
+    def list_state(self) -> dict[str, Tensor]:
+        """Return the positions of the last build of the neighbour list."""
+        reference = self.verlet_list.reference_positions
+        return {} if reference is None else {self.name: reference}
+
+    def restore_lists(self, system: System, state: Mapping[str, Tensor]) -> None:
+        """Rebuild the neighbour list from saved positions; start afresh where there are none."""
+        if self.name in state:
+            self.verlet_list.restore(system, state[self.name])
+        else:
+            self.verlet_list.reset()
+
+    def to_spec(self) -> dict[str, Any]:
+        """Return name, configuration, skin and bead types."""
+        return {
+            "name": self.name,
+            "config": self.config.to_dict(),
+            "skin": self.verlet_list.skin,
+            "bead_types": self.bead_types,
+        }
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> SchNetPotential:
+        """Rebuild the potential from `to_spec`."""
+        return cls(SchNetConfig(**spec["config"]), skin=spec["skin"], name=spec["name"], bead_types=spec["bead_types"])

@@ -1,0 +1,136 @@
+"""The sum of several potentials, such as a network and its priors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flashmd.errors import message
+from flashmd.potential.base import Potential, apply_strain, zero_forces
+from flashmd.potential.priors.base import Prior
+from flashmd.potential.priors.fused import FusedPriors
+from flashmd.potential.registry import register, registered
+from flashmd.protocols import Evaluation
+from flashmd.system import System
+
+
+@register
+class SumPotential(Potential):
+    """Sum of named potentials.
+
+    Priors are evaluated together in closed form; all else shares one pass of autograd.
+
+    Args:
+        potentials: terms by name.
+        name: key of the sum in the `terms` of an enclosing potential.
+
+    Raises:
+        ValueError: there are no terms, or two of them number the bead types differently.
+
+    Example:
+        >>> import torch
+        >>> from flashmd.potential import SumPotential
+        >>> from flashmd.potential.priors import HarmonicBonds
+        >>> table = (torch.tensor([[1, 1]]), {"k": torch.ones(1), "x0": torch.ones(1)})
+        >>> SumPotential({"bonds": HarmonicBonds("bonds", table)}).potentials["bonds"].name
+        'bonds'
+    """
+
+    def __init__(self, potentials: Mapping[str, Potential], *, name: str = "sum") -> None:
+        super().__init__(name)
+        if not potentials:
+            raise ValueError(message("`potentials`", "at least one term", "none", "pass a dictionary of potentials"))
+        self.potentials = nn.ModuleDict(potentials)
+        self.bead_types = _common_types(potentials)
+        self._priors = tuple(p for p in potentials.values() if isinstance(p, Prior))
+        self._others = tuple(p for p in potentials.values() if not isinstance(p, Prior))
+        self._fused = FusedPriors(self._priors, backend=self._priors[0].backend) if self._priors else None
+
+    @property
+    def cutoff(self) -> float:
+        """Largest cutoff of the terms, nm."""
+        return max(potential.cutoff for potential in self._named().values())
+
+    def energy(self, system: System) -> Tensor:
+        """Return the energies [n_systems], kJ/mol, float64, differentiable."""
+        return torch.stack(list(self.terms(system).values())).sum(0)
+
+    def terms(self, system: System) -> dict[str, Tensor]:
+        """Return the energies [n_systems], kJ/mol, of all terms by the names given here."""
+        return {name: potential.energy(system) for name, potential in self._named().items()}
+
+    def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
+        """Return energy, forces and virial of the sum; see :meth:`Potential.evaluate`."""
+        parts = []
+        if self._others:
+            parts.append(self._evaluate_others(system, virial=virial))
+        if self._fused is not None:
+            parts.append(self._fused.evaluate(system, virial=virial))
+        if len(parts) == 1:
+            return parts[0]
+        first, second = parts
+        total = first.virial + second.virial if first.virial is not None and second.virial is not None else None
+        return Evaluation(first.energy + second.energy, first.forces + second.forces, total)
+
+    def _evaluate_others(self, system: System, *, virial: bool) -> Evaluation:
+        if len(self._others) == 1:
+            return self._others[0].evaluate(system, virial=virial)
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            positions = system.positions.detach().clone().requires_grad_()
+            strained, strain = apply_strain(system, positions) if virial else (system.with_positions(positions), None)
+            energy = torch.stack([potential.energy(strained) for potential in self._others]).sum(0)
+            inputs = [positions] if strain is None else [positions, strain]
+            if not energy.requires_grad:
+                return zero_forces(system, energy, virial=virial)
+            gradients = torch.autograd.grad(energy.sum(), inputs, materialize_grads=True)
+        return Evaluation(energy.detach(), gradients[0].neg_(), gradients[1].to(energy.dtype) if virial else None)
+
+    def check(self, system: System) -> None:
+        """Refuse what any of the terms refuses."""
+        super().check(system)
+        for potential in self._named().values():
+            potential.check(system)
+
+    def list_state(self) -> dict[str, Tensor]:
+        """Return the positions of the last builds by term."""
+        return {
+            f"{name}/{key}": tensor
+            for name, potential in self._named().items()
+            for key, tensor in potential.list_state().items()
+        }
+
+    def restore_lists(self, system: System, state: Mapping[str, Tensor]) -> None:
+        """Rebuild the neighbour lists of all terms."""
+        for name, potential in self._named().items():
+            begin = f"{name}/"
+            own = {key.removeprefix(begin): tensor for key, tensor in state.items() if key.startswith(begin)}
+            potential.restore_lists(system, own)
+
+    def to_spec(self) -> dict[str, Any]:
+        """Return the terms' classes and specifications by name."""
+        terms = {name: {"class": type(p).__name__, **p.to_spec()} for name, p in self._named().items()}
+        return {"name": self.name, "terms": terms}
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> SumPotential:
+        """Rebuild the sum from `to_spec`."""
+        terms = {name: registered(each["class"]).from_spec(each) for name, each in spec["terms"].items()}
+        return cls(terms, name=spec["name"])
+
+    def _named(self) -> dict[str, Potential]:
+        return {name: module for name, module in self.potentials.items() if isinstance(module, Potential)}
+
+
+def _common_types(potentials: Mapping[str, Potential]) -> dict[str, int] | None:
+    known: dict[str, int] | None = None
+    for name, potential in potentials.items():
+        if potential.bead_types is None:
+            continue
+        if known is not None and known != potential.bead_types:
+            fix = "combine potentials that were made for the same bead types"
+            raise ValueError(message(f"bead types of {name!r}", "those of the other terms", "others", fix))
+        known = potential.bead_types
+    return known

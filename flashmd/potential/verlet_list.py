@@ -1,0 +1,119 @@
+"""A neighbour list that lives for several steps.
+
+The list is built with the cutoff plus a skin. Two atoms that were farther apart than cutoff + skin can only be within
+the cutoff now if together they moved by more than the skin, so the list stays complete until some atom has moved by
+more than half the skin since the list was built.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from flashmd.errors import message
+from flashmd.nn.pairs import EdgePairs, pair_edges
+from flashmd.ops import Edges, neighbor_list
+from flashmd.system import System
+
+
+class VerletList:
+    """Neighbour list with a skin.
+
+    The list depends on the positions of the last build only: saving `reference_positions` and calling `restore`
+    reproduces it exactly.
+
+    Args:
+        cutoff: distance within which the list is complete, nm.
+        skin: extra reach, nm; zero rebuilds at every call.
+        backend: see :func:`flashmd.ops.neighbor_list`.
+
+    Raises:
+        ValueError: the skin is negative.
+
+    >>> import torch
+    >>> from flashmd.system import System
+    >>> dimer = System.single(torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]]), torch.tensor([1, 2]))
+    >>> verlet = VerletList(0.5, skin=0.1, backend="reference")
+    >>> verlet.update(dimer).n_edges
+    2
+    """
+
+    def __init__(self, cutoff: float, *, skin: float = 0.2, backend: str = "kernel") -> None:
+        if skin < 0.0:
+            raise ValueError(
+                message("`skin`", "a length of at least 0 nm", f"{skin}", "pass zero or a positive length")
+            )
+        self.cutoff = cutoff
+        self.skin = skin
+        self.backend = backend
+        self.n_builds = 0
+        self.reference_positions: Tensor | None = None
+        self._frame: tuple[Tensor, Tensor, Tensor] | None = None
+        self._versions: tuple[int, int, int] | None = None
+        self._edges: Edges | None = None
+        self._pairs: EdgePairs | None = None
+        self._pairs_known = False
+
+    def update(self, system: System) -> Edges:
+        """Return edges that contain all pairs within the cutoff, rebuilt where needed.
+
+        Raises:
+            ValueError: a position is not finite.
+        """
+        positions = system.positions.detach()
+        if self._edges is not None and self._covers(positions, system):
+            return self._edges
+        return self._build(positions, system)
+
+    def pairs(self) -> EdgePairs | None:
+        """Return the unordered pairs of the current edges, matched once for each build."""
+        if not self._pairs_known and self._edges is not None:
+            self._pairs = pair_edges(self._edges)
+            self._pairs_known = True
+        return self._pairs
+
+    def restore(self, system: System, reference_positions: Tensor) -> None:
+        """Build the list as it was built from `reference_positions` ([n_atoms, 3], nm)."""
+        self._build(reference_positions.to(system.positions), system)
+
+    def reset(self) -> None:
+        """Forget the list; the next call of `update` builds a new one."""
+        self._edges = self._pairs = self._frame = self.reference_positions = None
+
+    def _build(self, positions: Tensor, system: System) -> Edges:
+        self.reference_positions = positions.clone()
+        detached = system.with_positions(self.reference_positions)
+        self._edges = neighbor_list(detached, self.cutoff + self.skin, backend=self.backend)
+        self._pairs, self._pairs_known = None, False
+        self._remember(system)
+        self.n_builds += 1
+        return self._edges
+
+    def _remember(self, system: System) -> None:
+        self._frame = (system.batch, system.cell, system.pbc)
+        self._versions = (system.batch._version, system.cell._version, system.pbc._version)
+        self._values = (system.batch.clone(), system.cell.detach().clone(), system.pbc.clone())
+
+    def _covers(self, positions: Tensor, system: System) -> bool:
+        reference = self.reference_positions
+        if reference is None or self.skin == 0.0 or not self._same_frame(system):
+            return False
+        if reference.shape != positions.shape or reference.dtype != positions.dtype:
+            return False
+        moved = (positions - reference).square_().sum(-1).max() if reference.shape[0] else reference.new_zeros(())
+        # Written so that a NaN counts as not covered: the build then names the atom.
+        return bool(moved <= (0.5 * self.skin) ** 2)
+
+    def _same_frame(self, system: System) -> bool:
+        """Compare batch, cell and flags; the same unchanged objects need no look at their values."""
+        frame = (system.batch, system.cell, system.pbc)
+        if self._frame is None:
+            return False
+        versions = (system.batch._version, system.cell._version, system.pbc._version)
+        if all(new is old for new, old in zip(frame, self._frame, strict=True)) and versions == self._versions:
+            return True
+        for new, old in zip(frame, self._values, strict=True):
+            if new.shape != old.shape or new.device != old.device or not torch.equal(new.detach(), old):
+                return False
+        self._frame, self._versions = frame, versions
+        return True
