@@ -1,7 +1,7 @@
 """Build of the compiled operators; everything else about the package stands in setup.cfg.
 
 The library is no Python module but is loaded by `torch.ops.load_library`. It uses LibTorch's stable ABI, so one binary
-serves every torch from 2.11 on, with and without CUDA, and only torch's headers and libtorch_cpu are needed to build it.
+serves every torch from 2.11 on, with and without CUDA; only torch's headers and libtorch_cpu are needed to build it.
 CUDA kernels are compiled where nvcc is found (environment variable FLASHMD_CUDA=AUTO|ON|OFF). Object files are kept
 under build/ and compiled again only where a source, a header or the command changed.
 """
@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
-from setuptools.command.build_ext import build_ext
 from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 CSRC = ROOT / "csrc"
@@ -70,14 +70,8 @@ def compile_commands(nvcc: str | None) -> dict[Path, list[str]]:
 
 def link_command(nvcc: str | None) -> list[str]:
     """Return the linker call without inputs and output."""
-    torch_lib = torch_folder() / "lib"
-    command = [
-        os.environ.get("CXX", "g++"),
-        "-shared",
-        f"-L{torch_lib}",
-        "-Wl,--as-needed",
-        "-Wl,-rpath,$ORIGIN/../torch/lib",
-    ]
+    search = [f"-L{torch_folder() / 'lib'}", "-Wl,--as-needed", "-Wl,-rpath,$ORIGIN/../torch/lib"]
+    command = [os.environ.get("CXX", "g++"), "-shared", *search]
     if nvcc:
         cuda = Path(nvcc).resolve().parent.parent
         command += [f"-L{cuda}/lib64", f"-L{cuda}/lib"]
@@ -102,7 +96,7 @@ class BuildKernels(build_ext):
 
     def get_ext_filename(self, fullname: str) -> str:
         """Name the library without a Python version: it does not depend on one."""
-        return os.path.join(*fullname.split(".")) + ".so"
+        return str(Path(*fullname.split("."))) + ".so"
 
     def build_extension(self, ext: Extension) -> None:
         """Compile what changed, link, and place the library where setuptools expects it."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flashmd.errors import message
-from flashmd.ops._extension import AVAILABLE, register_operator, use_kernels
+from flashmd.ops._extension import Operator, use_kernels
 from flashmd.system import System
 
 
@@ -126,7 +126,7 @@ def edge_geometry(system: System, edges: Edges, *, backend: str = "kernel") -> t
     """
     positions = system.positions
     if use_kernels(backend):
-        edge_vec: Tensor = torch.ops.flashmd.edge_difference(positions, *edges.index)
+        edge_vec: Tensor = _DIFFERENCE(positions, *edges.index)
     else:
         edge_vec = positions.index_select(0, edges.sender) - positions.index_select(0, edges.receiver)
     if edges.periodic or system.cell.requires_grad:
@@ -141,11 +141,11 @@ def _save_index(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
 
 
 def _difference_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return torch.ops.flashmd.edge_divergence(grad, *ctx.saved_tensors), *(None,) * 5
+    return _DIVERGENCE(grad, *ctx.saved_tensors), *(None,) * 5
 
 
 def _divergence_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return torch.ops.flashmd.edge_difference(grad, *ctx.saved_tensors), *(None,) * 5
+    return _DIFFERENCE(grad, *ctx.saved_tensors), *(None,) * 5
 
 
 def _fake_difference(values: Tensor, receiver: Tensor, *index: Tensor) -> Tensor:
@@ -158,6 +158,9 @@ def _fake_divergence(values: Tensor, receiver: Tensor, sender: Tensor, row_ptr: 
     return values.new_empty(row_ptr.shape[0] - 1, values.shape[1])
 
 
-if AVAILABLE:
-    register_operator("edge_difference", _fake_difference, _difference_backward, _save_index)
-    register_operator("edge_divergence", _fake_divergence, _divergence_backward, _save_index)
+_DIFFERENCE = Operator(
+    "edge_difference", _fake_difference, _difference_backward, setup_context=_save_index, n_differentiable=1
+)
+_DIVERGENCE = Operator(
+    "edge_divergence", _fake_divergence, _divergence_backward, setup_context=_save_index, n_differentiable=1
+)

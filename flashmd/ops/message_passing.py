@@ -19,7 +19,7 @@ from torch import Tensor
 
 from flashmd.errors import message
 from flashmd.ops import reference
-from flashmd.ops._extension import AVAILABLE, register_operator, use_kernels
+from flashmd.ops._extension import Operator, use_kernels
 from flashmd.ops.edges import Edges
 
 
@@ -46,7 +46,7 @@ def cfconv(features: Tensor, filters: Tensor, edges: Edges, *, backend: str = "k
     _check_rows("features", features, edges.n_atoms)
     _check_rows("filters", filters, edges.n_edges)
     if use_kernels(backend):
-        return _call("cfconv", features, filters, edges)
+        return _run(_CFCONV, features, filters, edges)
     return reference.cfconv(features, filters, edges)
 
 
@@ -55,7 +55,7 @@ def cfconv_transposed(features: Tensor, filters: Tensor, edges: Edges, *, backen
     _check_rows("features", features, edges.n_atoms)
     _check_rows("filters", filters, edges.n_edges)
     if use_kernels(backend):
-        return _call("cfconv_transposed", features, filters, edges)
+        return _run(_CFCONV_TRANSPOSED, features, filters, edges)
     return reference.cfconv_transposed(features, filters, edges)
 
 
@@ -82,7 +82,7 @@ def edge_product(left: Tensor, right: Tensor, edges: Edges, *, backend: str = "k
     _check_rows("left", left, edges.n_atoms)
     _check_rows("right", right, edges.n_atoms)
     if use_kernels(backend):
-        return _call("edge_product", left, right, edges)
+        return _run(_EDGE_PRODUCT, left, right, edges)
     return reference.edge_product(left, right, edges)
 
 
@@ -92,8 +92,8 @@ def _check_rows(name: str, tensor: Tensor, n_rows: int) -> None:
         raise ValueError(message(f"`{name}`", f"shape ({n_rows}, n_channels)", got, fix))
 
 
-def _call(name: str, first: Tensor, second: Tensor, edges: Edges) -> Tensor:
-    result: Tensor = getattr(torch.ops.flashmd, name)(first, second, *edges.index)
+def _run(operator: Operator, first: Tensor, second: Tensor, edges: Edges) -> Tensor:
+    result: Tensor = operator(first, second, *edges.index)
     return result
 
 
@@ -101,7 +101,7 @@ Gradients = tuple[Tensor | None, ...]
 _NO_INDEX_GRADIENT = (None,) * 5
 
 
-def _setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     """Save the two factors, each only where the gradient of the other is wanted, and the index tensors."""
     del output
     first, second, *index = inputs
@@ -111,25 +111,22 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None
 
 def _cfconv_backward(ctx: Any, grad: Tensor) -> Gradients:
     features, filters, *index = ctx.saved_tensors
-    kernels = torch.ops.flashmd
-    grad_features = None if filters is None else kernels.cfconv_transposed(grad, filters, *index)
-    grad_filters = None if features is None else kernels.edge_product(grad, features, *index)
+    grad_features = None if filters is None else _CFCONV_TRANSPOSED(grad, filters, *index)
+    grad_filters = None if features is None else _EDGE_PRODUCT(grad, features, *index)
     return grad_features, grad_filters, *_NO_INDEX_GRADIENT
 
 
 def _cfconv_transposed_backward(ctx: Any, grad: Tensor) -> Gradients:
     features, filters, *index = ctx.saved_tensors
-    kernels = torch.ops.flashmd
-    grad_features = None if filters is None else kernels.cfconv(grad, filters, *index)
-    grad_filters = None if features is None else kernels.edge_product(features, grad, *index)
+    grad_features = None if filters is None else _CFCONV(grad, filters, *index)
+    grad_filters = None if features is None else _EDGE_PRODUCT(features, grad, *index)
     return grad_features, grad_filters, *_NO_INDEX_GRADIENT
 
 
 def _edge_product_backward(ctx: Any, grad: Tensor) -> Gradients:
     left, right, *index = ctx.saved_tensors
-    kernels = torch.ops.flashmd
-    grad_left = None if right is None else kernels.cfconv(right, grad, *index)
-    grad_right = None if left is None else kernels.cfconv_transposed(left, grad, *index)
+    grad_left = None if right is None else _CFCONV(right, grad, *index)
+    grad_right = None if left is None else _CFCONV_TRANSPOSED(left, grad, *index)
     return grad_left, grad_right, *_NO_INDEX_GRADIENT
 
 
@@ -143,7 +140,10 @@ def _one_row_per_edge(left: Tensor, right: Tensor, receiver: Tensor, *index: Ten
     return left.new_empty(receiver.shape[0], left.shape[1])
 
 
-if AVAILABLE:
-    register_operator("cfconv", _like_features, _cfconv_backward, _setup_context)
-    register_operator("cfconv_transposed", _like_features, _cfconv_transposed_backward, _setup_context)
-    register_operator("edge_product", _one_row_per_edge, _edge_product_backward, _setup_context)
+_CFCONV = Operator("cfconv", _like_features, _cfconv_backward, setup_context=_save, n_differentiable=2)
+_CFCONV_TRANSPOSED = Operator(
+    "cfconv_transposed", _like_features, _cfconv_transposed_backward, setup_context=_save, n_differentiable=2
+)
+_EDGE_PRODUCT = Operator(
+    "edge_product", _one_row_per_edge, _edge_product_backward, setup_context=_save, n_differentiable=2
+)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from flashmd.errors import NeighborOverflowError, message
-from flashmd.ops._extension import AVAILABLE, register_operator, require_kernels
+from flashmd.ops._extension import Operator, use_kernels
 from flashmd.ops.edges import Edges
 from flashmd.ops.neighbors_reference import brute_force_pairs, complete_cell, vesin_pairs
 from flashmd.system import System
@@ -45,7 +47,7 @@ def neighbor_list(system: System, cutoff: float, *, capacity: int | None = None,
         raise ValueError(message("`capacity`", "zero or more edges", str(capacity), "leave it out to grow"))
     if backend not in _BACKENDS:
         raise ValueError(message("`backend`", f"one of {_BACKENDS}", repr(backend), "choose one of them"))
-    if backend == "kernel":
+    if backend == "kernel" and use_kernels(backend):
         return _search(system, cutoff, capacity)
     _check_positions(system.positions)
     _check_cells(system)
@@ -59,10 +61,9 @@ def neighbor_list(system: System, cutoff: float, *, capacity: int | None = None,
 
 def _search(system: System, cutoff: float, capacity: int | None) -> Edges:
     """Run the compiled search; the list is symmetric, so rows and columns have the same bounds."""
-    require_kernels()
     limit = -1 if capacity is None else capacity
     positions, cell = system.positions.detach(), system.cell.detach().to(system.positions.dtype)
-    lists = torch.ops.flashmd.neighbor_list(positions, system.ptr, cell, system.pbc, cutoff, limit)
+    lists = _NEIGHBOR_LIST(positions, system.ptr, cell, system.pbc, cutoff, limit)
     receiver, sender, shift, row_ptr, transpose, status = lists
     found, bad_atom, bad_system = status.tolist()
     if bad_atom >= 0:
@@ -98,22 +99,12 @@ def _raise_singular(system: int) -> None:
     raise ValueError(message(what, "independent lattice vectors where `pbc` is set", "a singular cell", fix))
 
 
-def _fake(
-    positions: Tensor, ptr: Tensor, cell: Tensor, pbc: Tensor, cutoff: float, capacity: int
-) -> tuple[Tensor, ...]:
-    del cell, pbc, cutoff, capacity
+def _fake(positions: Tensor, ptr: Tensor, *options: Any) -> tuple[Tensor, ...]:
+    del options
     n_edges = torch.library.get_ctx().new_dynamic_size()
-    one_each = [ptr.new_empty(n_edges) for _ in range(3)]
-    receiver, sender, transpose = one_each
-    return (
-        receiver,
-        sender,
-        ptr.new_empty(n_edges, 3),
-        ptr.new_empty(positions.shape[0] + 1),
-        transpose,
-        ptr.new_empty(3),
-    )
+    receiver, sender, transpose = (ptr.new_empty(n_edges) for _ in range(3))
+    shift, row_ptr = ptr.new_empty(n_edges, 3), ptr.new_empty(positions.shape[0] + 1)
+    return receiver, sender, shift, row_ptr, transpose, ptr.new_empty(3)
 
 
-if AVAILABLE:
-    register_operator("neighbor_list", _fake)
+_NEIGHBOR_LIST = Operator("neighbor_list", _fake)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flashmd.errors import message
 from flashmd.ops import reference
-from flashmd.ops._extension import AVAILABLE, register_operator, use_kernels
+from flashmd.ops._extension import Operator, use_kernels
 
 _MAX_COUNTER = 1 << 48
 _MAX_COLUMNS = 4 << 16
@@ -50,9 +50,7 @@ def philox_normal(
     """
     _check(stream, counter, n_columns, dtype)
     if use_kernels(backend):
-        result: Tensor = torch.ops.flashmd.philox_normal(
-            _signed(seed), stream, counter, n_columns, dtype == torch.float64
-        )
+        result: Tensor = _NORMAL(_signed(seed), stream, counter, n_columns, dtype == torch.float64)
         return result
     return reference.philox_normal(_signed(seed), stream, counter, n_columns, dtype)
 
@@ -72,9 +70,7 @@ def philox_uniform(
     """
     _check(stream, counter, n_columns, dtype)
     if use_kernels(backend):
-        result: Tensor = torch.ops.flashmd.philox_uniform(
-            _signed(seed), stream, counter, n_columns, dtype == torch.float64
-        )
+        result: Tensor = _UNIFORM(_signed(seed), stream, counter, n_columns, dtype == torch.float64)
         return result
     return reference.philox_uniform(_signed(seed), stream, counter, n_columns, dtype)
 
@@ -103,6 +99,5 @@ def _fake(seed: int, stream: Tensor, counter: int, n_columns: int, float64: bool
     return stream.new_empty((stream.shape[0], n_columns), dtype=torch.float64 if float64 else torch.float32)
 
 
-if AVAILABLE:
-    register_operator("philox_normal", _fake)
-    register_operator("philox_uniform", _fake)
+_NORMAL = Operator("philox_normal", _fake)
+_UNIFORM = Operator("philox_uniform", _fake)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from flashmd.ops import reference
-from flashmd.ops._extension import AVAILABLE, register_operator, use_kernels
+from flashmd.ops._extension import Operator, use_kernels
 
 
 def segment_sum(values: Tensor, ptr: Tensor, *, backend: str = "kernel") -> Tensor:
@@ -29,7 +28,7 @@ def segment_sum(values: Tensor, ptr: Tensor, *, backend: str = "kernel") -> Tens
         [3.0, 0.0, 3.0]
     """
     if use_kernels(backend):
-        result: Tensor = torch.ops.flashmd.segment_sum(values, ptr)
+        result: Tensor = _SUM(values, ptr)
         return result
     return reference.segment_sum(values, ptr)
 
@@ -44,7 +43,7 @@ def segment_expand(values: Tensor, ptr: Tensor, n_rows: int, *, backend: str = "
         backend: "kernel" or "reference".
     """
     if use_kernels(backend):
-        result: Tensor = torch.ops.flashmd.segment_expand(values, ptr, n_rows)
+        result: Tensor = _EXPAND(values, ptr, n_rows)
         return result
     return reference.segment_expand(values, ptr, n_rows)
 
@@ -57,7 +56,7 @@ def _save_sum(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
 
 
 def _sum_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-    return torch.ops.flashmd.segment_expand(grad, *ctx.saved_tensors, ctx.n_rows), None
+    return _EXPAND(grad, *ctx.saved_tensors, ctx.n_rows), None
 
 
 def _save_expand(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
@@ -66,7 +65,7 @@ def _save_expand(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -
 
 
 def _expand_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-    return torch.ops.flashmd.segment_sum(grad, *ctx.saved_tensors), None, None
+    return _SUM(grad, *ctx.saved_tensors), None, None
 
 
 def _fake_sum(values: Tensor, ptr: Tensor) -> Tensor:
@@ -78,6 +77,5 @@ def _fake_expand(values: Tensor, ptr: Tensor, n_rows: int) -> Tensor:
     return values.new_empty((n_rows, *values.shape[1:]))
 
 
-if AVAILABLE:
-    register_operator("segment_sum", _fake_sum, _sum_backward, _save_sum)
-    register_operator("segment_expand", _fake_expand, _expand_backward, _save_expand)
+_SUM = Operator("segment_sum", _fake_sum, _sum_backward, setup_context=_save_sum, n_differentiable=1)
+_EXPAND = Operator("segment_expand", _fake_expand, _expand_backward, setup_context=_save_expand, n_differentiable=1)
