@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flashmd.cg.beads import FIVE_BEAD_ATOMS, Resolution, bead_mass, bead_type, standard_residue
-from flashmd.errors import message, require
+from flashmd.errors import message
 
 if TYPE_CHECKING:
     from mdtraj import Trajectory
@@ -121,10 +121,8 @@ def map_structure(source: str | PathLike[str] | Trajectory, resolution: Resoluti
 
 
 def _load(source: Any) -> Any:
-    try:
-        import mdtraj
-    except ImportError as error:
-        raise require("mdtraj", "data") from error
+    import mdtraj  # takes a second, so only where structures are read
+
     if isinstance(source, mdtraj.Trajectory):
         return source
     # Standard names are kept apart from what the file says: no renaming, no guessed bonds.

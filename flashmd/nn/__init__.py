@@ -2,6 +2,7 @@
 
 from flashmd.nn.cutoff import CosineCutoff as CosineCutoff
 from flashmd.nn.cutoff import IdentityCutoff as IdentityCutoff
+from flashmd.nn.frames import FrameEnergies as FrameEnergies
 from flashmd.nn.mlp import MLP as MLP
 from flashmd.nn.pairs import EdgePairs as EdgePairs
 from flashmd.nn.pairs import pair_edges as pair_edges

@@ -1,0 +1,225 @@
+"""The configuration of a training: pydantic models whose field names are the keys of the YAML file.
+
+Quantities carry units ("1.5 nm", "300 K"). Unknown keys are refused with the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from flashmd.errors import ConfigurationError, message
+from flashmd.nn import SchNetConfig
+from flashmd.train.trainer import TrainingSettings
+from flashmd.units import parse_quantity
+
+_Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def _quantity(unit: str) -> tuple[BeforeValidator, PlainSerializer]:
+    def parse(value: Any) -> float:
+        if not isinstance(value, str):
+            raise ValueError(
+                f"expected a number with a unit, got {value!r}. To fix it, write for example `{value} {unit}`."
+            )
+        return parse_quantity(value, unit)
+
+    return BeforeValidator(parse), PlainSerializer(lambda value: f"{value!r} {unit}", return_type=str)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitConfig(_Section):
+    """How whole trajectories are divided.
+
+    Attributes:
+        validation_fraction: share that stops the training and chooses the best epoch.
+        test_fraction: share that is looked at once, at the end; 0 for none.
+    """
+
+    validation_fraction: _Fraction = 0.15
+    test_fraction: _Fraction = 0.0
+
+
+class PriorConfig(_Section):
+    """Terms fitted by Boltzmann inversion before the network.
+
+    Attributes:
+        dihedral_degree: harmonics of the dihedrals; 0 for no dihedral term.
+        repulsion_percentile: percentile of the distances at which the repulsion is 1 kcal/mol.
+    """
+
+    dihedral_degree: Annotated[int, Field(ge=0, le=12)] = 5
+    repulsion_percentile: Annotated[float, Field(ge=0.0, le=50.0)] = 1.0
+
+
+class NetworkConfig(_Section):
+    """Sizes of the SchNet, see `flashmd.nn.SchNetConfig`.
+
+    Attributes:
+        n_channels: features of a bead.
+        n_filters: features of a filter.
+        n_basis: radial basis functions.
+        basis: kind of radial basis.
+        cutoff: interaction range.
+        n_blocks: interaction blocks.
+        readout: hidden widths of the readout.
+        activation: nonlinearity.
+    """
+
+    n_channels: PositiveInt = 64
+    n_filters: PositiveInt = 64
+    n_basis: PositiveInt = 32
+    basis: Literal["expnormal", "gaussian"] = "expnormal"
+    cutoff: Annotated[PositiveFloat, *_quantity("nm")] = 1.5
+    n_blocks: PositiveInt = 2
+    readout: tuple[PositiveInt, ...] = (64, 32)
+    activation: Literal["tanh", "ssp", "silu"] = "tanh"
+
+    def schnet(self, n_types: int) -> SchNetConfig:
+        """Return the configuration of the network for `n_types` bead types."""
+        sizes = self.model_dump(exclude={"cutoff"})
+        return SchNetConfig(n_types=n_types, cutoff_upper=self.cutoff, **sizes)
+
+
+class OptimizerConfig(_Section):
+    """How the network is optimised, see `flashmd.train.TrainingSettings`.
+
+    Attributes:
+        epochs: largest number of passes over the training frames.
+        batch_size: frames of one step.
+        learning_rate: largest rate.
+        weight_decay: of AdamW.
+        warmup_steps: steps over which the rate rises.
+        gradient_clip: largest norm of the gradient.
+        average_decay: of the moving average of the parameters.
+        patience: epochs without progress before stopping.
+    """
+
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt = 512
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    gradient_clip: PositiveFloat = 10.0
+    average_decay: _Fraction = 0.995
+    patience: PositiveInt = 20
+
+
+class TrainConfig(_Section):
+    """A training.
+
+    Attributes:
+        dataset: npz file of mapped frames; a relative path starts from the folder of the configuration file.
+        output: folder to write.
+        lowest_temperature: frames below are left out.
+        highest_temperature: frames above are left out.
+        seed: of the split, the initial weights and the shuffling.
+        threads: CPU threads; torch's default where absent.
+        split: division of the trajectories.
+        priors: terms fitted before the network.
+        network: sizes of the network.
+        optimizer: how it is optimised.
+    """
+
+    dataset: Path
+    output: Path
+    lowest_temperature: Annotated[PositiveFloat, *_quantity("K")] | None = None
+    highest_temperature: Annotated[PositiveFloat, *_quantity("K")] | None = None
+    seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    threads: PositiveInt | None = None
+    split: SplitConfig = SplitConfig()
+    priors: PriorConfig = PriorConfig()
+    network: NetworkConfig = NetworkConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        lowest, highest = self.lowest_temperature or 0.0, self.highest_temperature or float("inf")
+        if lowest > highest:
+            fix = "exchange `lowest_temperature` and `highest_temperature`"
+            raise ValueError(message("temperatures", "lowest <= highest", f"{lowest:g} K > {highest:g} K", fix))
+        return self
+
+    def settings(self) -> TrainingSettings:
+        """Return the settings of the trainer."""
+        return TrainingSettings(seed=self.seed, **self.optimizer.model_dump())
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all keys as plain values with units."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """Return the resolved configuration as YAML."""
+        text: str = yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+        return text
+
+
+def load_config(path: str | Path) -> TrainConfig:
+    """Read and check a configuration file.
+
+    Args:
+        path: YAML file. A relative `dataset` starts from its folder, `output` from the current directory.
+
+    Raises:
+        ConfigurationError: the file is absent or not YAML, a key is unknown, missing or malformed.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        detail, fix = " ".join(str(error).split()), "pass the path of a correct YAML file"
+        raise ConfigurationError(message(f"configuration {path}", "a YAML file", detail, fix)) from None
+    config = parse_config(data, source=str(path))
+    return config.model_copy(update={"dataset": path.resolve().parent / config.dataset})
+
+
+def parse_config(data: Any, source: str = "the configuration") -> TrainConfig:
+    """Check a mapping of keys and values; paths are left as they are.
+
+    Raises:
+        ConfigurationError: a key is unknown, missing or malformed.
+    """
+    if not isinstance(data, Mapping):
+        fix = "start it with for example `dataset: chignolin_ca.npz`"
+        raise ConfigurationError(message(source, "keys and values", type(data).__name__, fix))
+    try:
+        return TrainConfig.model_validate(dict(data))
+    except ValidationError as error:
+        lines = [_explain(detail) for detail in error.errors()]
+        raise ConfigurationError(f"{source}: " + " ".join(lines)) from None
+
+
+def _explain(detail: Any) -> str:
+    location = [str(part) for part in detail["loc"]]
+    key, text = ".".join(location), detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        section: Any = TrainConfig
+        for part in location[:-1]:
+            section = section.model_fields[part].annotation
+        known = sorted(section.model_fields)
+        close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        fix = f"write `{close[0]}`" if close else "delete it"
+        return message(f"key `{key}`", f"one of {', '.join(known)}", repr(location[-1]), fix)
+    if detail["type"] == "missing":
+        return message(f"key `{key}`", "a value", "nothing", f"add the line `{location[-1]}: ...`")
+    if "To fix it" in text:
+        return f"key `{key}`: {text}" if key else text
+    return message(f"key `{key}`", text[:1].lower() + text[1:], repr(detail["input"]), f"correct `{key}`")
