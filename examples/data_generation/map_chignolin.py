@@ -1,21 +1,24 @@
-"""Map the all-atom runs of chignolin_allatom.py to C-alpha beads with the optimal linear force map.
+"""Map the all-atom runs of chignolin to C-alpha beads: optimal linear force map, priors, averaging over short windows.
 
-    python examples/data_generation/map_chignolin.py runs/allatom_1 runs/allatom_2 chignolin_ca.npz --skip 50
+    python examples/data_generation/map_chignolin.py runs/ladder runs/umbrella chignolin_ca.npz --skip 20
 
-Reads the chunks of every run folder, drops the first cycles as equilibration, finds the constrained bonds from the
-data, fits the force map on every `--stride`-th frame of the even continuous trajectories and writes one compressed file
-that `flashmd train` reads. It reports the root mean square of the mapped forces for three maps, on the odd
-trajectories, which the fit has not seen.
+Reads the chunks that chignolin_allatom.py and chignolin_umbrella.py write, drops the first cycles as equilibration,
+finds the constrained bonds from the data, fits the force map on frames of the even continuous trajectories and reports
+the root mean square of the mapped forces for three maps on the odd ones, which the fit has not seen. Frames 20 fs apart
+carry almost independent force noise; `flashmd.train.window_means` averages them over short windows around priors
+fitted to instantaneous frames. The result is the file that `flashmd train` reads.
 """
 
 import argparse
 import hashlib
-import json
 import logging
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 import flashmd
 from flashmd.cg import (
@@ -26,100 +29,120 @@ from flashmd.cg import (
     map_structure,
     optimal_force_map,
 )
+from flashmd.train import ForceDataset, fit_priors, save_dataset, window_means
 
 CYCLES_PER_CHUNK = 10
-KEYS = ("positions", "forces", "potential", "temperature", "replica")
-FRAMES_FOR_CONSTRAINTS = 200
+FIT_STRIDE = 67  # frames; not a divisor of the frames per cycle, so all phases of a cycle are seen
 
 log = logging.getLogger("map_chignolin")
 
 
-def read_run(folder: Path, skip_cycles: int) -> dict[str, np.ndarray]:
-    """Join the frames of one run after the first cycles; only complete chunks are visible, so a live run is fine."""
-    parts: dict[str, list[np.ndarray]] = {}
-    for path in sorted(folder.glob("chunk_*.npz")):
-        first_cycle = (int(path.stem.split("_")[1]) - 1) * CYCLES_PER_CHUNK
-        if first_cycle + CYCLES_PER_CHUNK <= skip_cycles:
-            continue
-        with np.load(path) as chunk:
-            n_frames = chunk["potential"].shape[0]
-            cycle = first_cycle + np.arange(n_frames) * CYCLES_PER_CHUNK // n_frames
-            for key in KEYS:
-                parts.setdefault(key, []).append(chunk[key][cycle >= skip_cycles])
-    if not parts:
-        raise SystemExit(f"error: no frames after cycle {skip_cycles} in {folder}")
-    return {key: np.concatenate(values) for key, values in parts.items()}
-
-
-def read_runs(folders: list[Path], skip_cycles: int) -> dict[str, np.ndarray]:
-    """Join the runs; `trajectory` numbers the continuous trajectories of all runs."""
-    parts: dict[str, list[np.ndarray]] = {}
+def chunks(folders: list[Path], skip_cycles: int) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the complete chunks of all runs after the first cycles; `trajectory` is unique over the runs."""
     offset = 0
     for folder in folders:
-        run = read_run(folder, skip_cycles)
-        run["trajectory"] = run.pop("replica") + offset
-        offset = int(run["trajectory"].max()) + 1
-        for key, values in run.items():
-            parts.setdefault(key, []).append(values)
+        highest = 0
+        for path in sorted(folder.glob("chunk_*.npz")):
+            if (int(path.stem.split("_")[1]) - 1) * CYCLES_PER_CHUNK < skip_cycles:
+                continue
+            with np.load(path) as file:
+                chunk = {key: file[key] for key in ("positions", "forces", "temperature", "potential", "replica")}
+            highest = max(highest, int(chunk["replica"].max()))
+            chunk["trajectory"] = chunk.pop("replica") + offset
+            yield chunk
+        offset += highest + 1
+
+
+def sample(folders: list[Path], skip_cycles: int) -> dict[str, np.ndarray]:
+    """Return every FIT_STRIDE-th frame of all runs."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for chunk in chunks(folders, skip_cycles):
+        for key, values in chunk.items():
+            parts.setdefault(key, []).append(values[::FIT_STRIDE])
+    if not parts:
+        raise SystemExit(f"error: no frames after cycle {skip_cycles} in {', '.join(map(str, folders))}")
     return {key: np.concatenate(values) for key, values in parts.items()}
 
 
-def force_maps(data: dict[str, np.ndarray], beads: np.ndarray, stride: int, l2: float) -> dict[str, np.ndarray]:
-    """Return the plain slice, the aggregated and the optimal map."""
-    n_frames, n_atoms = data["forces"].shape[:2]
-    pairs = constrained_pairs_from(data["positions"][:: max(1, n_frames // FRAMES_FOR_CONSTRAINTS)])
-    log.info("%d frames, %d atoms, %d constrained pairs", n_frames, n_atoms, len(pairs))
-    fitted = np.flatnonzero(data["trajectory"] % 2 == 0)[::stride]
+def fit_force_map(data: dict[str, np.ndarray], beads: np.ndarray, l2: float) -> tuple[np.ndarray, dict[str, float]]:
+    """Return the optimal map and the root mean square of unseen mapped forces for three maps."""
+    n_atoms = data["forces"].shape[1]
+    pairs = constrained_pairs_from(data["positions"][:: max(1, len(data["positions"]) // 200)])
+    log.info("%d frames to fit the map, %d atoms, %d constrained pairs", len(data["forces"]), n_atoms, len(pairs))
+    even = data["trajectory"] % 2 == 0
     plain = np.zeros((len(beads), n_atoms))
     plain[np.arange(len(beads)), beads] = 1.0
-    return {
+    maps = {
         "slice": plain,
         "aggregated": aggregation_force_map(n_atoms, beads, pairs),
-        "optimal": optimal_force_map(data["forces"][fitted], beads, pairs, l2=l2),
+        "optimal": optimal_force_map(data["forces"][even], beads, pairs, l2=l2),
     }
+    rms = {name: float(np.sqrt(np.mean(map_forces(m, data["forces"][~even]) ** 2))) for name, m in maps.items()}
+    for name, value in rms.items():
+        log.info("|F|rms of the %s map: %.1f kJ/mol/nm", name, value)
+    return maps["optimal"], rms
+
+
+def to_dataset(frames: dict[str, np.ndarray], force_map: np.ndarray, template: dict) -> ForceDataset:
+    """Map frames to beads."""
+    beads = template["beads"]
+    return ForceDataset(
+        positions=torch.from_numpy(frames["positions"][:, beads].astype(np.float32)),
+        forces=torch.from_numpy(map_forces(force_map, frames["forces"]).astype(np.float32)),
+        types=template["types"],
+        masses=template["masses"],
+        trajectory=torch.from_numpy(frames["trajectory"].astype(np.int64)),
+        temperature=torch.from_numpy(frames["temperature"].astype(np.float32)),
+        interactions=template["interactions"],
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+", help="folders written by chignolin_allatom.py")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders written by the two all-atom scripts")
     parser.add_argument("output", type=Path)
     parser.add_argument("--skip", type=int, default=0, help="cycles dropped at the start of every run")
-    parser.add_argument("--stride", type=int, default=5, help="every how many frames the force map is fitted to")
+    parser.add_argument("--window", type=int, default=10, help="frames averaged to one")
     parser.add_argument("--l2", type=float, default=1e3, help="ridge on the weights, (kJ/mol/nm)^2")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 
-    structure = map_structure(arguments.runs[0] / "topology.pdb", "ca")
-    beads = structure.atom_indices.numpy()
-    data = read_runs(arguments.runs, arguments.skip)
-    maps = force_maps(data, beads, arguments.stride, arguments.l2)
-    unseen = np.flatnonzero(data["trajectory"] % 2 == 1)[:: arguments.stride]
-    rms = {name: float(np.sqrt(np.mean(map_forces(m, data["forces"][unseen]) ** 2))) for name, m in maps.items()}
-    for name, value in rms.items():
-        log.info("|F|rms of the %s map: %.1f kJ/mol/nm", name, value)
+    topology = arguments.runs[0] / "topology.pdb"
+    structure = map_structure(topology, "ca")
+    template = {
+        "beads": structure.atom_indices.numpy(),
+        "types": structure.types,
+        "masses": structure.masses,
+        "interactions": interaction_lists(structure),
+    }
+    fitted = sample(arguments.runs, arguments.skip)
+    force_map, rms = fit_force_map(fitted, template["beads"], arguments.l2)
+    snapshots = to_dataset(fitted, force_map, template)
+    prior = fit_priors(snapshots)
+    parts, noise = [], []
+    for chunk in chunks(arguments.runs, arguments.skip):
+        means, mean_square = window_means(to_dataset(chunk, force_map, template), prior, arguments.window)
+        parts.append(means)
+        noise.append(mean_square)
     provenance = {
         "script": "examples/data_generation/map_chignolin.py",
         "flashmd": flashmd.__version__,
         "sequence": list(structure.sequence),
         "runs": len(arguments.runs),
-        "topology_sha256": hashlib.sha256((arguments.runs[0] / "topology.pdb").read_bytes()).hexdigest(),
+        "topology_sha256": hashlib.sha256(topology.read_bytes()).hexdigest(),
         "skipped_cycles": arguments.skip,
-        "force_map": {"stride": arguments.stride, "l2": arguments.l2, "rms_kJ_per_mol_nm": rms},
+        "window_frames": arguments.window,
+        "force_noise_mean_square_kJ2_per_mol2_nm2": float(np.mean(noise)),
+        "force_map": {"stride": FIT_STRIDE, "l2": arguments.l2, "rms_kJ_per_mol_nm": rms},
     }
-    arrays = {
-        "positions": data["positions"][:, beads].astype(np.float32),
-        "forces": map_forces(maps["optimal"], data["forces"]).astype(np.float32),
-        "temperature": data["temperature"].astype(np.float32),
-        "trajectory": data["trajectory"],
-        "potential": data["potential"],
-        "types": structure.types.numpy(),
-        "masses": structure.masses.numpy(),
-        "provenance": np.array(json.dumps(provenance)),
+    joined = {
+        name: torch.cat([getattr(part, name) for part in parts])
+        for name in ("positions", "forces", "trajectory", "temperature")
     }
-    arrays.update({f"interactions/{name}": terms.numpy() for name, terms in interaction_lists(structure).items()})
+    dataset = replace(parts[0], **joined, snapshots=snapshots, provenance=provenance)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(arguments.output, **arrays)
-    log.info("%d frames in %s", len(data["potential"]), arguments.output)
+    save_dataset(dataset, arguments.output)
+    log.info("%d frames in %s, noise %.1f kJ/mol/nm", dataset.n_frames, arguments.output, np.mean(noise) ** 0.5)
     return 0
 
 

@@ -5,6 +5,7 @@ Frames of one continuous trajectory are correlated, so a trajectory lies in one 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 from torch import Tensor
 
 from flashmd.errors import message
@@ -20,6 +22,7 @@ from flashmd.system import System
 
 _REQUIRED = ("positions", "forces", "types", "masses", "trajectory", "temperature")
 _INTERACTIONS = "interactions/"
+_SNAPSHOTS = "snapshots/"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class ForceDataset:
         temperature: [n_frames], float32, K.
         interactions: lists of terms by name, int64 [n_terms, order].
         provenance: how the data were made.
+        snapshots: instantaneous frames of the same molecule, where the frames are means over windows; priors are
+            fitted to them, since means fluctuate less.
     """
 
     positions: Tensor
@@ -45,6 +50,7 @@ class ForceDataset:
     temperature: Tensor
     interactions: Mapping[str, Tensor] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    snapshots: ForceDataset | None = None
 
     def __post_init__(self) -> None:
         n_frames, n_beads = self.trajectory.shape[0], self.types.shape[0]
@@ -72,17 +78,25 @@ class ForceDataset:
         """Number of beads of the molecule."""
         return self.types.shape[0]
 
+    @property
+    def instantaneous(self) -> ForceDataset:
+        """Frames at instants: the snapshots where there are any, else the frames themselves."""
+        return self if self.snapshots is None else self.snapshots
+
     def subset(self, frames: Tensor) -> ForceDataset:
-        """Return the frames of an index or mask [n]."""
-        return ForceDataset(
+        """Return the frames of an index or mask [n], and the snapshots of their trajectories and temperatures."""
+        trajectory, temperature = self.trajectory[frames], self.temperature[frames]
+        snapshots = self.snapshots
+        if snapshots is not None:
+            same = torch.isin(snapshots.trajectory, trajectory) & torch.isin(snapshots.temperature, temperature)
+            snapshots = snapshots.subset(same)
+        return dataclasses.replace(
+            self,
             positions=self.positions[frames],
             forces=self.forces[frames],
-            types=self.types,
-            masses=self.masses,
-            trajectory=self.trajectory[frames],
-            temperature=self.temperature[frames],
-            interactions=self.interactions,
-            provenance=self.provenance,
+            trajectory=trajectory,
+            temperature=temperature,
+            snapshots=snapshots,
         )
 
     def between(self, lowest: float, highest: float) -> ForceDataset:
@@ -107,7 +121,7 @@ def load_dataset(path: str | PathLike[str]) -> ForceDataset:
 
     Args:
         path: file with the arrays `positions`, `forces`, `types`, `masses`, `trajectory`, `temperature`, the lists
-            `interactions/NAME` and the JSON text `provenance`.
+            `interactions/NAME` and the JSON text `provenance`; instantaneous frames under `snapshots/`.
 
     Raises:
         ValueError: an array is missing or has a wrong shape.
@@ -117,21 +131,39 @@ def load_dataset(path: str | PathLike[str]) -> ForceDataset:
         if missing:
             got, fix = ", ".join(file.files), "write the file with map_chignolin.py or in its format"
             raise ValueError(message(f"data set {path}", f"arrays {', '.join(missing)}", got, fix))
-        interactions = {
+        dataset = _read(file, "", {})
+        if f"{_SNAPSHOTS}positions" not in file.files:
+            return dataset
+        shared = {"types": file["types"], "masses": file["masses"]}
+        return dataclasses.replace(dataset, snapshots=_read(file, _SNAPSHOTS, shared))
+
+
+def _read(file: NpzFile, prefix: str, shared: Mapping[str, np.ndarray]) -> ForceDataset:
+    arrays = {name: shared[name] if name in shared else file[prefix + name] for name in _REQUIRED}
+    return ForceDataset(
+        positions=torch.from_numpy(arrays["positions"].astype(np.float32)),
+        forces=torch.from_numpy(arrays["forces"].astype(np.float32)),
+        types=torch.from_numpy(arrays["types"].astype(np.int64)),
+        masses=torch.from_numpy(arrays["masses"].astype(np.float64)),
+        trajectory=torch.from_numpy(arrays["trajectory"].astype(np.int64)),
+        temperature=torch.from_numpy(arrays["temperature"].astype(np.float32)),
+        interactions={
             name.removeprefix(_INTERACTIONS): torch.from_numpy(file[name].astype(np.int64))
             for name in file.files
             if name.startswith(_INTERACTIONS)
-        }
-        return ForceDataset(
-            positions=torch.from_numpy(file["positions"].astype(np.float32)),
-            forces=torch.from_numpy(file["forces"].astype(np.float32)),
-            types=torch.from_numpy(file["types"].astype(np.int64)),
-            masses=torch.from_numpy(file["masses"].astype(np.float64)),
-            trajectory=torch.from_numpy(file["trajectory"].astype(np.int64)),
-            temperature=torch.from_numpy(file["temperature"].astype(np.float32)),
-            interactions=interactions,
-            provenance=json.loads(str(file["provenance"])) if "provenance" in file.files else {},
-        )
+        },
+        provenance=json.loads(str(file["provenance"])) if "provenance" in file.files else {},
+    )
+
+
+def save_dataset(dataset: ForceDataset, path: str | PathLike[str]) -> None:
+    """Write a data set that `load_dataset` reads, compressed."""
+    arrays = {name: getattr(dataset, name).numpy() for name in _REQUIRED}
+    arrays |= {f"{_INTERACTIONS}{name}": terms.numpy() for name, terms in dataset.interactions.items()}
+    if dataset.snapshots is not None:
+        per_frame = ("positions", "forces", "trajectory", "temperature")
+        arrays |= {f"{_SNAPSHOTS}{name}": getattr(dataset.snapshots, name).numpy() for name in per_frame}
+    np.savez_compressed(path, provenance=np.array(json.dumps(dict(dataset.provenance))), **arrays)
 
 
 @dataclass(frozen=True)
