@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -68,14 +69,21 @@ def compile_commands(nvcc: str | None) -> dict[Path, list[str]]:
     return commands
 
 
+def cuda_library_folders(nvcc: str) -> list[str]:
+    """Return where the toolkit keeps its libraries; nvcc on the PATH may be a script that calls the real one."""
+    listing = subprocess.run(
+        [nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True, check=True
+    ).stderr
+    top = next(Path(line.split("TOP=", 1)[1].strip()) for line in listing.splitlines() if "TOP=" in line)
+    folders = (top / name for name in ("lib64", "lib", f"targets/{platform.machine()}-linux/lib"))
+    return [str(folder.resolve()) for folder in folders if folder.is_dir()]
+
+
 def link_command(nvcc: str | None) -> list[str]:
     """Return the linker call without inputs and output."""
-    search = [f"-L{torch_folder() / 'lib'}", "-Wl,--as-needed", "-Wl,-rpath,$ORIGIN/../torch/lib"]
-    command = [os.environ.get("CXX", "g++"), "-shared", *search]
-    if nvcc:
-        cuda = Path(nvcc).resolve().parent.parent
-        command += [f"-L{cuda}/lib64", f"-L{cuda}/lib"]
-    return command
+    folders = [str(torch_folder() / "lib"), *(cuda_library_folders(nvcc) if nvcc else [])]
+    options = ["-shared", "-Wl,--as-needed", "-Wl,-rpath,$ORIGIN/../torch/lib", *(f"-L{folder}" for folder in folders)]
+    return [os.environ.get("CXX", "g++"), *options]
 
 
 def run_if_changed(command: list[str], inputs: list[Path], output: Path) -> None:

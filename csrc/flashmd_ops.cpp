@@ -25,12 +25,16 @@ void check(bool condition, const char* message) {
 }
 
 const int64_t* index_data(const Tensor& tensor) {
-  check(tensor.scalar_type() == ScalarType::Long, "index tensors: expected int64, got another dtype. To fix it, convert them with `.to(torch.int64)`.");
-  check(tensor.is_contiguous(), "index tensors: expected contiguous ones, got strided ones. To fix it, call `.contiguous()`.");
+  check(tensor.scalar_type() == ScalarType::Long,
+        "index tensors: expected int64, got another dtype. To fix it, convert them with `.to(torch.int64)`.");
+  check(tensor.is_contiguous(),
+        "index tensors: expected contiguous ones, got strided ones. To fix it, call `.contiguous()`.");
   return static_cast<const int64_t*>(tensor.const_data_ptr());
 }
 
-Tensor dense(const Tensor& tensor) { return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor); }
+Tensor dense(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
 
 template <typename T>
 const T* data(const Tensor& tensor) {
@@ -46,18 +50,20 @@ template <typename F>
 void for_dtype(const Tensor& tensor, const F& function) {
   const ScalarType dtype = tensor.scalar_type();
   if (dtype == ScalarType::Float) return function(float{});
-  check(dtype == ScalarType::Double, "the compiled operators: expected float32 or float64 values, got another dtype. To fix it, convert them with `.to`, or pass `backend=\"reference\"`.");
+  check(dtype == ScalarType::Double,
+        "the compiled operators: expected float32 or float64 values, got another dtype. To fix it, convert them with "
+        "`.to`, or pass `backend=\"reference\"`.");
   function(double{});
 }
 
 // The stream to launch on; the guard makes the tensor's device the current one meanwhile.
 class CudaScope {
- public:
+public:
   explicit CudaScope(const Tensor& tensor)
       : stream(flashmd::cuda::current_stream(tensor.get_device_index())), guard_(tensor.get_device_index()) {}
   const flashmd::cuda::Stream stream;
 
- private:
+private:
   torch::stable::accelerator::DeviceGuard guard_;
 };
 
@@ -67,20 +73,27 @@ struct Indices {
 
 Graph make_graph(const Indices& index, const Tensor& values) {
   const int64_t n_edges = index.receiver.numel();
-  check(index.sender.numel() == n_edges && index.transpose.numel() == n_edges && index.row_ptr.numel() > 0 &&
-            index.col_ptr.numel() == index.row_ptr.numel(),
-        "`edges`: expected index tensors of matching sizes, got others. To fix it, build them with `Edges.from_pairs`.");
+  check(
+      index.sender.numel() == n_edges && index.transpose.numel() == n_edges && index.row_ptr.numel() > 0 &&
+          index.col_ptr.numel() == index.row_ptr.numel(),
+      "`edges`: expected index tensors of matching sizes, got others. To fix it, build them with `Edges.from_pairs`.");
   check(index.receiver.is_cuda() == values.is_cuda(),
         "`edges`: expected the device of the values, got another. To fix it, move both to one device.");
-  return {index_data(index.receiver), index_data(index.sender), index_data(index.row_ptr), index_data(index.transpose),
-          index_data(index.col_ptr), index.row_ptr.numel() - 1, n_edges};
+  return {index_data(index.receiver),
+          index_data(index.sender),
+          index_data(index.row_ptr),
+          index_data(index.transpose),
+          index_data(index.col_ptr),
+          index.row_ptr.numel() - 1,
+          n_edges};
 }
 
 void check_rows(const Tensor& tensor, int64_t n_rows, const Tensor& like) {
   check(tensor.dim() == 2 && tensor.size(0) == n_rows,
         "values: expected shape (n_atoms or n_edges, n_channels), got another. To fix it, match the edges.");
   check(tensor.size(1) == like.size(1) && tensor.scalar_type() == like.scalar_type(),
-        "values: expected two tensors of equal dtype and n_channels, got different ones. To fix it, convert one of them.");
+        "values: expected two tensors of equal dtype and n_channels, got different ones. To fix it, convert one of "
+        "them.");
 }
 
 Tensor convolve(Tensor features, Tensor filters, const Indices& index, bool transposed) {
@@ -96,7 +109,8 @@ Tensor convolve(Tensor features, Tensor filters, const Indices& index, bool tran
     using T = decltype(zero);
     if (features.is_cuda()) {
       const CudaScope scope(features);
-      flashmd::cuda::cfconv(data<T>(features), data<T>(filters), rows, graph.n_atoms, n_channels, mutable_data<T>(out), scope.stream);
+      flashmd::cuda::cfconv(data<T>(features), data<T>(filters), rows, graph.n_atoms, n_channels, mutable_data<T>(out),
+                            scope.stream);
     } else {
       flashmd::cpu::cfconv(data<T>(features), data<T>(filters), rows, graph, n_channels, mutable_data<T>(out));
     }
@@ -104,15 +118,18 @@ Tensor convolve(Tensor features, Tensor filters, const Indices& index, bool tran
   return out;
 }
 
-Tensor cfconv(Tensor features, Tensor filters, Tensor receiver, Tensor sender, Tensor row_ptr, Tensor transpose, Tensor col_ptr) {
+Tensor cfconv(Tensor features, Tensor filters, Tensor receiver, Tensor sender, Tensor row_ptr, Tensor transpose,
+              Tensor col_ptr) {
   return convolve(features, filters, {receiver, sender, row_ptr, transpose, col_ptr}, false);
 }
 
-Tensor cfconv_transposed(Tensor features, Tensor filters, Tensor receiver, Tensor sender, Tensor row_ptr, Tensor transpose, Tensor col_ptr) {
+Tensor cfconv_transposed(Tensor features, Tensor filters, Tensor receiver, Tensor sender, Tensor row_ptr,
+                         Tensor transpose, Tensor col_ptr) {
   return convolve(features, filters, {receiver, sender, row_ptr, transpose, col_ptr}, true);
 }
 
-Tensor edge_product(Tensor left, Tensor right, Tensor receiver, Tensor sender, Tensor row_ptr, Tensor transpose, Tensor col_ptr) {
+Tensor edge_product(Tensor left, Tensor right, Tensor receiver, Tensor sender, Tensor row_ptr, Tensor transpose,
+                    Tensor col_ptr) {
   const Graph graph = make_graph({receiver, sender, row_ptr, transpose, col_ptr}, left);
   check_rows(left, graph.n_atoms, left);
   check_rows(right, graph.n_atoms, left);
@@ -132,7 +149,8 @@ Tensor edge_product(Tensor left, Tensor right, Tensor receiver, Tensor sender, T
   return out;
 }
 
-Tensor edge_difference(Tensor values, Tensor receiver, Tensor sender, Tensor row_ptr, Tensor transpose, Tensor col_ptr) {
+Tensor edge_difference(Tensor values, Tensor receiver, Tensor sender, Tensor row_ptr, Tensor transpose,
+                       Tensor col_ptr) {
   const Graph graph = make_graph({receiver, sender, row_ptr, transpose, col_ptr}, values);
   check_rows(values, graph.n_atoms, values);
   values = dense(values);
@@ -150,7 +168,8 @@ Tensor edge_difference(Tensor values, Tensor receiver, Tensor sender, Tensor row
   return out;
 }
 
-Tensor edge_divergence(Tensor values, Tensor receiver, Tensor sender, Tensor row_ptr, Tensor transpose, Tensor col_ptr) {
+Tensor edge_divergence(Tensor values, Tensor receiver, Tensor sender, Tensor row_ptr, Tensor transpose,
+                       Tensor col_ptr) {
   const Graph graph = make_graph({receiver, sender, row_ptr, transpose, col_ptr}, values);
   check_rows(values, graph.n_edges, values);
   values = dense(values);
@@ -189,9 +208,12 @@ Tensor segment_sum(Tensor values, Tensor ptr) {
     using T = decltype(zero);
     if (values.is_cuda()) {
       const CudaScope scope(values);
-      flashmd::cuda::segment_sum(data<T>(values), index_data(ptr), n_segments, n_channels, mutable_data<T>(out), scope.stream);
+      flashmd::cuda::segment_sum(data<T>(values), index_data(ptr), n_segments, n_channels, mutable_data<T>(out),
+                                 scope.stream);
     } else {
-      check(index_data(ptr)[n_segments] == values.size(0), "`ptr`: expected to end at the number of rows, got another number. To fix it, pass the `ptr` of these rows.");
+      check(
+          index_data(ptr)[n_segments] == values.size(0),
+          "`ptr`: expected to end at the number of rows, got another number. To fix it, pass the `ptr` of these rows.");
       flashmd::cpu::segment_sum(data<T>(values), index_data(ptr), n_segments, n_channels, mutable_data<T>(out));
     }
   });
@@ -200,16 +222,20 @@ Tensor segment_sum(Tensor values, Tensor ptr) {
 
 Tensor segment_expand(Tensor values, Tensor ptr, int64_t n_rows) {
   const int64_t n_segments = ptr.numel() - 1, n_channels = row_size(values);
-  check(values.size(0) == n_segments, "`values`: expected one row for each segment, got another number. To fix it, pass the `ptr` of these rows.");
+  check(values.size(0) == n_segments,
+        "`values`: expected one row for each segment, got another number. To fix it, pass the `ptr` of these rows.");
   values = dense(values);
   Tensor out = torch::stable::new_empty(values, with_rows(values, n_rows));
   for_dtype(values, [&](auto zero) {
     using T = decltype(zero);
     if (values.is_cuda()) {
       const CudaScope scope(values);
-      flashmd::cuda::segment_expand(data<T>(values), index_data(ptr), n_segments, n_channels, mutable_data<T>(out), scope.stream);
+      flashmd::cuda::segment_expand(data<T>(values), index_data(ptr), n_segments, n_channels, mutable_data<T>(out),
+                                    scope.stream);
     } else {
-      check(index_data(ptr)[n_segments] == n_rows, "`ptr`: expected to end at the number of rows, got another number. To fix it, pass the `ptr` of these rows.");
+      check(
+          index_data(ptr)[n_segments] == n_rows,
+          "`ptr`: expected to end at the number of rows, got another number. To fix it, pass the `ptr` of these rows.");
       flashmd::cpu::segment_expand(data<T>(values), index_data(ptr), n_segments, n_channels, mutable_data<T>(out));
     }
   });
@@ -227,7 +253,8 @@ Tensor philox(int64_t seed, Tensor stream, int64_t counter, int64_t n_columns, b
     using T = decltype(zero);
     if (stream.is_cuda()) {
       const CudaScope scope(stream);
-      (kNormal ? flashmd::cuda::philox_normal<T> : flashmd::cuda::philox_uniform<T>)(request, mutable_data<T>(out), scope.stream);
+      (kNormal ? flashmd::cuda::philox_normal<T> : flashmd::cuda::philox_uniform<T>)(request, mutable_data<T>(out),
+                                                                                     scope.stream);
     } else {
       (kNormal ? flashmd::cpu::philox_normal<T> : flashmd::cpu::philox_uniform<T>)(request, mutable_data<T>(out));
     }
@@ -240,10 +267,12 @@ using NeighborTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
 // Empty results of a search; `n_edges` is zero where it failed or would overflow.
 std::pair<NeighborTensors, flashmd::NeighborOutput> new_lists(const Tensor& ptr, int64_t n_atoms, int64_t n_edges) {
   const auto empty = [&](auto... sizes) { return torch::stable::new_empty(ptr, {sizes...}); };
-  NeighborTensors lists{empty(n_edges), empty(n_edges), empty(n_edges, int64_t{3}), empty(n_atoms + 1), empty(n_edges), empty(int64_t{3})};
-  const flashmd::NeighborOutput out{mutable_data<int64_t>(std::get<0>(lists)), mutable_data<int64_t>(std::get<1>(lists)),
-                                    mutable_data<int64_t>(std::get<2>(lists)), mutable_data<int64_t>(std::get<3>(lists)),
-                                    mutable_data<int64_t>(std::get<4>(lists))};
+  NeighborTensors lists{empty(n_edges),     empty(n_edges), empty(n_edges, int64_t{3}),
+                        empty(n_atoms + 1), empty(n_edges), empty(int64_t{3})};
+  const flashmd::NeighborOutput out{
+      mutable_data<int64_t>(std::get<0>(lists)), mutable_data<int64_t>(std::get<1>(lists)),
+      mutable_data<int64_t>(std::get<2>(lists)), mutable_data<int64_t>(std::get<3>(lists)),
+      mutable_data<int64_t>(std::get<4>(lists))};
   return {lists, out};
 }
 
@@ -253,7 +282,8 @@ bool usable(const flashmd::NeighborStatus& status, int64_t capacity) {
 
 NeighborTensors neighbor_list(Tensor positions, Tensor ptr, Tensor cell, Tensor pbc, double cutoff, int64_t capacity) {
   check(cell.scalar_type() == positions.scalar_type() && pbc.scalar_type() == ScalarType::Bool,
-        "`system`: expected a cell of the dtype of the positions and bool `pbc`, got others. To fix it, use `System.single`.");
+        "`system`: expected a cell of the dtype of the positions and bool `pbc`, got others. To fix it, use "
+        "`System.single`.");
   positions = dense(positions);
   cell = dense(cell);
   pbc = dense(pbc);
@@ -261,7 +291,8 @@ NeighborTensors neighbor_list(Tensor positions, Tensor ptr, Tensor cell, Tensor 
   NeighborTensors lists;
   for_dtype(positions, [&](auto zero) {
     using T = decltype(zero);
-    const flashmd::Batch<T> batch{data<T>(positions), index_data(ptr), data<T>(cell), data<bool>(pbc), n_atoms, n_systems, cutoff};
+    const flashmd::Batch<T> batch{data<T>(positions), index_data(ptr), data<T>(cell), data<bool>(pbc), n_atoms,
+                                  n_systems,          cutoff};
     flashmd::NeighborStatus status;
     flashmd::NeighborOutput out;
     if (positions.is_cuda()) {
@@ -320,5 +351,9 @@ STABLE_TORCH_LIBRARY(flashmd, m) {
       "(Tensor receiver, Tensor sender, Tensor shift, Tensor row_ptr, Tensor transpose, Tensor status)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) { implement(m); }
-STABLE_TORCH_LIBRARY_IMPL(flashmd, CUDA, m) { implement(m); }
+STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {
+  implement(m);
+}
+STABLE_TORCH_LIBRARY_IMPL(flashmd, CUDA, m) {
+  implement(m);
+}

@@ -40,13 +40,13 @@ void philox_uniform(const RandomRequest& request, T* out);
 
 // All pairs of a batch within the cutoff, found once and written out once their number is known.
 class NeighborSearch {
- public:
+public:
   template <typename T>
   explicit NeighborSearch(const Batch<T>& batch);
   const NeighborStatus& status() const { return status_; }
   void write(const NeighborOutput& out) const;
 
- private:
+private:
   struct Grid {
     Lattice lattice;
     int64_t first_atom, n_atoms, first_bin;

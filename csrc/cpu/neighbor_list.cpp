@@ -1,8 +1,8 @@
 // Neighbour search over cell lists, for open, periodic and partly periodic systems of one batch.
 //
-// Each system gets a grid of bins at least one cutoff wide where that pays. Periodic directions may have a single bin and
-// still reach several images: walking over the edge of the grid adds a lattice vector. Small open systems are one bin,
-// which is the plain loop over pairs.
+// Each system gets a grid of bins at least one cutoff wide where that pays. Periodic directions may have a single bin
+// and still reach several images: walking over the edge of the grid adds a lattice vector. Small open systems are one
+// bin, which is the plain loop over pairs.
 
 #include <algorithm>
 #include <cmath>
@@ -17,9 +17,13 @@ constexpr int64_t kChunk = 32;           // atoms searched into one buffer
 constexpr int64_t kPlainLoopAtoms = 96;  // up to here the plain loop over an open system is faster than bins
 constexpr int64_t kGrain = 64;           // atoms per thread at least
 
-int floor_divide(int a, int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+int floor_divide(int a, int b) {
+  return a >= 0 ? a / b : -((b - 1 - a) / b);
+}
 
-bool is_finite(const double x[3]) { return std::isfinite(x[0]) && std::isfinite(x[1]) && std::isfinite(x[2]); }
+bool is_finite(const double x[3]) {
+  return std::isfinite(x[0]) && std::isfinite(x[1]) && std::isfinite(x[2]);
+}
 
 }  // namespace
 
@@ -125,16 +129,17 @@ void NeighborSearch::sort_into_bins(const Grid& grid) {
 void NeighborSearch::search() {
   chunks_.resize((n_atoms_ + kChunk - 1) / kChunk);
   row_count_.assign(n_atoms_, 0);
-  parallel_for(static_cast<int64_t>(chunks_.size()), std::max<int64_t>(kGrain / kChunk, 1), [&](int64_t begin, int64_t end) {
-    for (int64_t chunk = begin; chunk < end; ++chunk) {
-      std::vector<Entry>& found = chunks_[chunk];
-      for (int64_t atom = chunk * kChunk; atom < std::min((chunk + 1) * kChunk, n_atoms_); ++atom) {
-        const size_t before = found.size();
-        search_atom(grids_[grid_of_atom_[atom]], atom, found);
-        row_count_[atom] = static_cast<int64_t>(found.size() - before);
-      }
-    }
-  });
+  parallel_for(static_cast<int64_t>(chunks_.size()), std::max<int64_t>(kGrain / kChunk, 1),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t chunk = begin; chunk < end; ++chunk) {
+                   std::vector<Entry>& found = chunks_[chunk];
+                   for (int64_t atom = chunk * kChunk; atom < std::min((chunk + 1) * kChunk, n_atoms_); ++atom) {
+                     const size_t before = found.size();
+                     search_atom(grids_[grid_of_atom_[atom]], atom, found);
+                     row_count_[atom] = static_cast<int64_t>(found.size() - before);
+                   }
+                 }
+               });
   for (const int64_t count : row_count_) status_.found += count;
 }
 
@@ -171,8 +176,8 @@ void NeighborSearch::search_atom(const Grid& grid, int64_t atom, std::vector<Ent
   if (!std::is_sorted(found.begin() + before, found.end(), less)) std::sort(found.begin() + before, found.end(), less);
 }
 
-void NeighborSearch::search_bin(
-    const Grid& grid, int64_t atom, int64_t bin, const int32_t image[3], std::vector<Entry>& found) const {
+void NeighborSearch::search_bin(const Grid& grid, int64_t atom, int64_t bin, const int32_t image[3],
+                                std::vector<Entry>& found) const {
   const double* x = &positions_[3 * atom];
   const double limit = cutoff_ * cutoff_;
   const int64_t* start = &bin_start_[grid.first_bin + bin];
@@ -189,18 +194,19 @@ void NeighborSearch::search_bin(
 void NeighborSearch::write(const NeighborOutput& out) const {
   out.row_ptr[0] = 0;
   for (int64_t atom = 0; atom < n_atoms_; ++atom) out.row_ptr[atom + 1] = out.row_ptr[atom] + row_count_[atom];
-  parallel_for(static_cast<int64_t>(chunks_.size()), std::max<int64_t>(kGrain / kChunk, 1), [&](int64_t begin, int64_t end) {
-    for (int64_t chunk = begin; chunk < end; ++chunk) {
-      const Entry* entry = chunks_[chunk].data();
-      for (int64_t atom = chunk * kChunk; atom < std::min((chunk + 1) * kChunk, n_atoms_); ++atom) {
-        for (int64_t edge = out.row_ptr[atom]; edge < out.row_ptr[atom + 1]; ++edge, ++entry) {
-          out.receiver[edge] = atom;
-          out.sender[edge] = entry->sender;
-          for (int d = 0; d < 3; ++d) out.shift[3 * edge + d] = entry->shift[d];
-        }
-      }
-    }
-  });
+  parallel_for(static_cast<int64_t>(chunks_.size()), std::max<int64_t>(kGrain / kChunk, 1),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t chunk = begin; chunk < end; ++chunk) {
+                   const Entry* entry = chunks_[chunk].data();
+                   for (int64_t atom = chunk * kChunk; atom < std::min((chunk + 1) * kChunk, n_atoms_); ++atom) {
+                     for (int64_t edge = out.row_ptr[atom]; edge < out.row_ptr[atom + 1]; ++edge, ++entry) {
+                       out.receiver[edge] = atom;
+                       out.sender[edge] = entry->sender;
+                       for (int d = 0; d < 3; ++d) out.shift[3 * edge + d] = entry->shift[d];
+                     }
+                   }
+                 }
+               });
   parallel_for(n_atoms_, kGrain, [&](int64_t begin, int64_t end) { write_transpose(out, begin, end); });
 }
 
@@ -212,7 +218,8 @@ void NeighborSearch::write_transpose(const NeighborOutput& out, int64_t begin, i
     while (first < out.row_ptr[atom + 1]) {
       const int64_t other = out.sender[first];
       const int64_t* row = out.sender + out.row_ptr[other];
-      const int64_t* reverse = std::lower_bound(row, static_cast<const int64_t*>(out.sender + out.row_ptr[other + 1]), atom);
+      const int64_t* reverse =
+          std::lower_bound(row, static_cast<const int64_t*>(out.sender + out.row_ptr[other + 1]), atom);
       int64_t edge = reverse - out.sender;
       for (; first < out.row_ptr[atom + 1] && out.sender[first] == other; ++first) out.transpose[first] = edge++;
     }

@@ -63,12 +63,12 @@ FLASHMD_INLINE void random_rows(const RandomRequest& request, int64_t begin, int
   }
 }
 
-#define FLASHMD_INSTANTIATE(T)                                                                             \
-  FLASHMD_CLONES void normal_range(const RandomRequest& request, int64_t begin, int64_t end, T* out) {     \
-    random_rows<T, true>(request, begin, end, out);                                                        \
-  }                                                                                                        \
-  FLASHMD_CLONES void uniform_range(const RandomRequest& request, int64_t begin, int64_t end, T* out) {    \
-    random_rows<T, false>(request, begin, end, out);                                                       \
+#define FLASHMD_INSTANTIATE(T)                                                                          \
+  FLASHMD_CLONES void normal_range(const RandomRequest& request, int64_t begin, int64_t end, T* out) {  \
+    random_rows<T, true>(request, begin, end, out);                                                     \
+  }                                                                                                     \
+  FLASHMD_CLONES void uniform_range(const RandomRequest& request, int64_t begin, int64_t end, T* out) { \
+    random_rows<T, false>(request, begin, end, out);                                                    \
   }
 FLASHMD_INSTANTIATE(float)
 FLASHMD_INSTANTIATE(double)
@@ -83,16 +83,14 @@ int64_t grain_of(const RandomRequest& request) {
 
 template <typename T>
 void philox_normal(const RandomRequest& request, T* out) {
-  parallel_for(request.n_rows, grain_of(request), [&](int64_t begin, int64_t end) {
-    normal_range(request, begin, end, out);
-  });
+  parallel_for(request.n_rows, grain_of(request),
+               [&](int64_t begin, int64_t end) { normal_range(request, begin, end, out); });
 }
 
 template <typename T>
 void philox_uniform(const RandomRequest& request, T* out) {
-  parallel_for(request.n_rows, grain_of(request), [&](int64_t begin, int64_t end) {
-    uniform_range(request, begin, end, out);
-  });
+  parallel_for(request.n_rows, grain_of(request),
+               [&](int64_t begin, int64_t end) { uniform_range(request, begin, end, out); });
 }
 
 template void philox_normal(const RandomRequest&, float*);

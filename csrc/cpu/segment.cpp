@@ -32,8 +32,8 @@ void segment_expand(const T* values, const int64_t* ptr, int64_t n_segments, int
   });
 }
 
-#define FLASHMD_INSTANTIATE(T)                                                            \
-  template void segment_sum(const T*, const int64_t*, int64_t, int64_t, T*);              \
+#define FLASHMD_INSTANTIATE(T)                                               \
+  template void segment_sum(const T*, const int64_t*, int64_t, int64_t, T*); \
   template void segment_expand(const T*, const int64_t*, int64_t, int64_t, T*);
 FLASHMD_INSTANTIATE(float)
 FLASHMD_INSTANTIATE(double)

@@ -14,7 +14,8 @@ using Stream = void*;
 Stream current_stream(int32_t device);
 
 template <typename T>
-void cfconv(const T* features, const T* filters, const Rows& rows, int64_t n_atoms, int64_t n_channels, T* out, Stream stream);
+void cfconv(const T* features, const T* filters, const Rows& rows, int64_t n_atoms, int64_t n_channels, T* out,
+            Stream stream);
 template <typename T>
 void edge_product(const T* left, const T* right, const Graph& graph, int64_t n_channels, T* out, Stream stream);
 template <typename T>

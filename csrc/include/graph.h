@@ -24,8 +24,12 @@ struct Rows {
   const int64_t* other;
 };
 
-inline Rows by_receiver(const Graph& graph) { return {graph.row_ptr, nullptr, graph.sender}; }
-inline Rows by_sender(const Graph& graph) { return {graph.col_ptr, graph.transpose, graph.receiver}; }
+inline Rows by_receiver(const Graph& graph) {
+  return {graph.row_ptr, nullptr, graph.sender};
+}
+inline Rows by_sender(const Graph& graph) {
+  return {graph.col_ptr, graph.transpose, graph.receiver};
+}
 
 // Random numbers wanted: row i depends on (seed, stream[i], counter) only.
 struct RandomRequest {

@@ -21,7 +21,9 @@ FLASHMD_HOST_DEVICE void cross(const double a[3], const double b[3], double out[
   out[2] = a[0] * b[1] - a[1] * b[0];
 }
 
-FLASHMD_HOST_DEVICE double norm(const double a[3]) { return sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2]); }
+FLASHMD_HOST_DEVICE double norm(const double a[3]) {
+  return sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2]);
+}
 
 struct Axis {
   double x[3];
@@ -34,7 +36,8 @@ FLASHMD_HOST_DEVICE Axis axis_least_along(const double a[3]) {
   return {{least == 0 ? 1.0 : 0.0, least == 1 ? 1.0 : 0.0, least == 2 ? 1.0 : 0.0}};
 }
 
-// Give open directions unit vectors orthogonal to the periodic ones: they carry no images and must not shape the search.
+// Give open directions unit vectors orthogonal to the periodic ones: they carry no images and must not shape the
+// search.
 FLASHMD_HOST_DEVICE void complete_basis(const bool periodic[3], double basis[3][3]) {
   int first = -1, second = -1, n_periodic = 0, n_open = 0;
   for (int k = 0; k < 3; ++k) {
@@ -91,8 +94,8 @@ FLASHMD_HOST_DEVICE double fractional(const Lattice& lattice, const double x[3],
 
 // Squared length of (sender - receiver) + shift * cell. Exchanging the atoms and negating the shift flips the sign of
 // every intermediate, so both directions of a pair see the same number, bit for bit.
-FLASHMD_HOST_DEVICE double squared_distance(
-    const Lattice& lattice, const double receiver[3], const double sender[3], const int32_t shift[3]) {
+FLASHMD_HOST_DEVICE double squared_distance(const Lattice& lattice, const double receiver[3], const double sender[3],
+                                            const int32_t shift[3]) {
   double total = 0.0;
   for (int d = 0; d < 3; ++d) {
     const double moved = shift[0] * lattice.cell[0][d] + shift[1] * lattice.cell[1][d] + shift[2] * lattice.cell[2][d];

@@ -39,7 +39,9 @@ FLASHMD_HOST_DEVICE double exact_double(uint64_t word) {
 }
 
 // Uniform on the open interval (0, 1).
-FLASHMD_HOST_DEVICE double uniform_from_word(uint32_t word) { return (exact_double(word) + 0.5) * 0x1p-32; }
+FLASHMD_HOST_DEVICE double uniform_from_word(uint32_t word) {
+  return (exact_double(word) + 0.5) * 0x1p-32;
+}
 
 // log((word + 1) / 2^32), in [-22.2, 0].
 FLASHMD_HOST_DEVICE double log_from_word(uint32_t word) {
