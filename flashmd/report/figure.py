@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
@@ -20,7 +21,7 @@ def report_figure(results: Results) -> Figure:
     figure = style.new_figure(_WIDTH, _HEIGHT)
     _header(figure, results)
     cells = GridSpec(
-        2, 3, figure=figure, left=0.055, right=0.975, top=0.775, bottom=0.07, wspace=0.28, hspace=0.42,
+        2, 3, figure=figure, left=0.055, right=0.975, top=0.775, bottom=0.085, wspace=0.28, hspace=0.42,
         width_ratios=(1.15, 1.0, 1.0),
     )  # fmt: skip
     axes = [figure.add_subplot(cells[row, column]) for row in range(2) for column in range(3)]
@@ -31,12 +32,14 @@ def report_figure(results: Results) -> Figure:
     style.panel_title(axes[1], f"Profile along the RMSD, {model.temperature:.0f} K")
     panels.profiles(axes[2], [(s.q_profile, s.label, c) for s, c in lines], label=panels.Q_LABEL)
     style.panel_title(axes[2], f"Profile along Q, {model.temperature:.0f} K")
-    panels.ladder_walk(figure, axes[3], run)
-    style.panel_title(axes[3], "Walk of the replicas on the ladder")
-    panels.acceptance(axes[4], run.temperatures, run.acceptance)
-    style.panel_title(axes[4], "Exchange between neighbours")
+    _exchange_panels(figure, axes[3], axes[4], run)
     panels.melting(axes[5], results.rungs, model, reference)
     style.panel_title(axes[5], f"Stability (folded: RMSD < {results.basins.folded_rmsd:g} nm)")
+    footer = (
+        f"Bands and bars are 95 % intervals from a block bootstrap; bins with fewer than {results.blocks.min_count} "
+        f"frames are left out. The first {100 * results.discard:g} % of the run are discarded."
+    )
+    figure.text(0.98, 0.012, footer, fontsize=7.5, color=style.MUTED, ha="right", va="bottom")
     return figure
 
 
@@ -64,11 +67,12 @@ def tiles(results: Results) -> list[tuple[str, str]]:
     """Return the headline numbers of a report with their captions."""
     kelvin = f"{results.model.temperature:.0f} K"
     content = [
-        (f"{results.minimum_rmsd:.3f} nm", "smallest RMSD, all temperatures"),
+        (f"{results.minimum_rmsd:.3f} nm", "smallest RMSD, whole run"),
         (percent(results.model.folded), f"folded at {kelvin}"),
-        (f"{results.round_trips.sum():,}", "round trips on the ladder"),
-        (duration(results.run.total_time), "simulated, all replicas"),
     ]
+    if len(results.run.temperatures) > 1:
+        content.append((f"{results.round_trips.sum():,}", "round trips on the ladder"))
+    content.append((duration(results.run.total_time), "simulated, all replicas"))
     if results.run.nanoseconds_per_day is not None:
         content.append((f"{duration(results.run.nanoseconds_per_day)}/day", "speed, all replicas"))
     return content
@@ -93,9 +97,23 @@ def duration(nanoseconds: float) -> str:
 def subtitle(run: Run) -> str:
     """Return one line on the ladder."""
     kelvin, walkers = run.temperatures, run.config.walkers
-    ladder = f"{len(kelvin)} temperatures from {kelvin[0]:.0f} to {kelvin[-1]:.0f} K"
-    side = f", {walkers} walkers each" if walkers > 1 else ""
-    return f"Replica exchange, {ladder}{side}, {duration(float(run.time[-1]))} per replica"
+    if len(kelvin) == 1:
+        kind = f"Langevin dynamics at {kelvin[0]:.0f} K, {walkers} replica{'s' if walkers > 1 else ''}"
+    else:
+        side = f", {walkers} walkers each" if walkers > 1 else ""
+        kind = f"Replica exchange, {len(kelvin)} temperatures from {kelvin[0]:.0f} to {kelvin[-1]:.0f} K{side}"
+    return f"{kind}, {duration(float(run.time[-1]))} per replica"
+
+
+def _exchange_panels(figure: Figure, walk: Axes, accepted: Axes, run: Run) -> None:
+    style.panel_title(walk, "Walk of the replicas on the ladder")
+    style.panel_title(accepted, "Exchange between neighbours")
+    if len(run.temperatures) == 1:
+        panels.note(walk, "one temperature, no ladder")
+        panels.note(accepted, "one temperature, no exchange")
+        return
+    panels.ladder_walk(figure, walk, run)
+    panels.acceptance(accepted, run.temperatures, run.acceptance)
 
 
 def _header(figure: Figure, results: Results) -> None:

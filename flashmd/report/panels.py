@@ -137,6 +137,12 @@ def melting(axes: Axes, rungs: Sequence[Rung], model: Summary, reference: Summar
     axes.legend(loc="upper left", ncols=2, columnspacing=1.2, handlelength=1.4, borderaxespad=0.2)
 
 
+def note(axes: Axes, text: str) -> None:
+    """Say in place of a panel why there is none."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=style.MUTED, transform=axes.transAxes)
+
+
 def tile(axes: Axes, value: str, caption: str) -> None:
     """Draw a number with what it means below it."""
     axes.set_axis_off()
