@@ -136,7 +136,9 @@ def module(
     return Described(path, state | attributes)
 
 
-def configuration(positions: Tensor, types: Tensor, lists: dict[str, Tensor], masses: Tensor | None = None) -> Described:
+def configuration(
+    positions: Tensor, types: Tensor, lists: dict[str, Tensor], masses: Tensor | None = None
+) -> Described:
     """Return a configuration's description; lists are [n_terms, order]."""
     neighbors = {
         name: {"tag": name, "order": index.shape[1], "index_mapping": index.T.contiguous(), "rcut": None}

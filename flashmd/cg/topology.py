@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from flashmd.cg.beads import RESIDUES, Resolution
 from flashmd.cg.mapping import CGStructure
 from flashmd.errors import message
 from flashmd.system import System
@@ -40,8 +41,29 @@ def interaction_lists(structure: CGStructure) -> dict[str, Tensor]:
     return {name: torch.tensor(rows, dtype=torch.int64) for name, rows in terms.items() if rows}
 
 
+def list_orders(resolution: Resolution) -> dict[str, int]:
+    """Return the number of beads in a term for the name of every list that a resolution has.
+
+    >>> list_orders("ca")
+    {'bonds': 2, 'angles': 3, 'dihedrals': 4, 'non_bonded': 2}
+    """
+    if resolution == "ca":
+        return {"bonds": 2, "angles": 3, "dihedrals": 4, "non_bonded": 2}
+    places = ("n_term", "bulk", "c_term")
+    torsions = [f"{residue}_{kind}" for residue in RESIDUES for kind in ("phi", "psi")]
+    impropers = ("pro_omega", "non_pro_omega", "gamma_1", "gamma_2")
+    return {
+        **{f"{place}_bonds": 2 for place in places},
+        **{f"{place}_angles": 3 for place in places},
+        **dict.fromkeys((*torsions, *impropers), 4),
+        "non_bonded": 2,
+    }
+
+
 def build_system(structure: CGStructure, *, dtype: torch.dtype = torch.float32, frame: int = 0) -> System:
-    """Return one frame as a `System` with masses and interaction lists.
+    """Return one frame as a `System` with masses and all interaction lists of its resolution, empty ones included.
+
+    A transferable potential looks up lists of residues that this molecule may not have.
 
     Args:
         structure: mapped molecule.
@@ -52,11 +74,14 @@ def build_system(structure: CGStructure, *, dtype: torch.dtype = torch.float32, 
         raise ValueError(
             message("`frame`", f"an index of {structure.n_frames} frames", f"{frame}", "pass an existing frame")
         )
+    empty = {
+        name: torch.empty(0, order, dtype=torch.int64) for name, order in list_orders(structure.resolution).items()
+    }
     return System.single(
         structure.positions[frame].to(dtype),
         structure.types,
         masses=structure.masses.to(dtype),
-        interactions=interaction_lists(structure),
+        interactions=empty | interaction_lists(structure),
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flashmd.errors import CheckpointError, message, require
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 _ARCHIVE = b"PK\x03\x04"
 _STRUCTURES = (".pdb", ".cif", ".pdbx", ".gro", ".h5")
-_TRAJECTORIES = (".xtc", ".dcd", ".trr", ".nc", ".npz")
+_TRAJECTORIES = (".xtc", ".dcd", ".trr", ".nc")
 
 
 def is_archive(path: Path) -> bool:
@@ -66,20 +65,21 @@ def open_structures(
     path = Path(name)
     if not path.is_file():
         raise ValueError(message(f"structures `{path}`", "a file", "nothing of that name", "check the path"))
-    if is_archive(path) and path.suffix != ".npz":
+    if is_archive(path):
         systems = open_model(name, dtype=dtype)[1]
         if not systems:
             fix = "pass a file of configurations or a structure"
             raise ValueError(message(f"structures `{path}`", "configurations", "a file with none", fix))
         return systems
     known = (*_STRUCTURES, *_TRAJECTORIES)
-    if path.suffix.lower() not in known[:-1]:
+    if path.suffix.lower() not in known:
         fix = "convert the file, for example with mdtraj"
-        raise ValueError(message(f"structures `{path}`", f"one of {', '.join(known[:-1])}, .pt", repr(path.suffix), fix))
-    return _mapped_frames(path, topology, resolution or _resolution(model), dtype)
+        expected = f"a configuration file (.pt) or one of {', '.join(known)}"
+        raise ValueError(message(f"structures `{path}`", expected, f"suffix {path.suffix!r}", fix))
+    return _mapped_frames(path, topology, _as_resolution(resolution) or _resolution(model), dtype)
 
 
-def _mapped_frames(path: Path, topology: str | None, resolution: str, dtype: torch.dtype) -> list[System]:
+def _mapped_frames(path: Path, topology: str | None, resolution: Resolution, dtype: torch.dtype) -> list[System]:
     try:
         import mdtraj
     except ImportError as error:
@@ -90,25 +90,30 @@ def _mapped_frames(path: Path, topology: str | None, resolution: str, dtype: tor
         fix = "pass `--topology` with a PDB file of the same atoms"
         raise ValueError(message(f"trajectory `{path}`", "a topology", "none", fix))
     trajectory = mdtraj.load(str(path)) if topology is None else mdtraj.load(str(path), top=topology)
-    structure = map_structure(trajectory, _as_resolution(resolution))
+    structure = map_structure(trajectory, resolution)
     first = build_system(structure, dtype=dtype)
     return [first.with_positions(structure.positions[frame].to(dtype)) for frame in range(structure.n_frames)]
 
 
-def _as_resolution(name: str) -> Resolution:
-    if name == "ca" or name == "five_bead":
-        return name
+def _as_resolution(name: str | None) -> Resolution | None:
+    if name is None:
+        return None
+    if name == "ca":
+        return "ca"
+    if name == "five_bead":
+        return "five_bead"
     raise ValueError(message("`--resolution`", "ca or five_bead", repr(name), "pass one of the two"))
 
 
-def _resolution(model: Potential) -> str:
+def _resolution(model: Potential) -> Resolution:
     """Return the resolution that bead types or the names of the terms imply."""
     from flashmd.cg import CA_TYPES, FIVE_BEAD_TYPES
 
-    for types, name in ((CA_TYPES, "ca"), (FIVE_BEAD_TYPES, "five_bead")):
-        if model.bead_types == types:
-            return name
-    terms = term_names(model)
+    if model.bead_types == CA_TYPES:
+        return "ca"
+    if model.bead_types == FIVE_BEAD_TYPES:
+        return "five_bead"
+    terms = list(term_potentials(model))
     if any(term.startswith(("n_term_", "bulk_", "c_term_")) for term in terms):
         return "five_bead"
     if {"bonds", "angles"} <= set(terms):
@@ -117,10 +122,13 @@ def _resolution(model: Potential) -> str:
     raise ValueError(message("the resolution of the model", "one that its terms imply", ", ".join(terms), fix))
 
 
-def term_names(model: Potential) -> list[str]:
-    """Return the names of the terms of a model."""
-    terms: Any = getattr(model, "potentials", None)
-    return [model.name] if terms is None else list(terms)
+def term_potentials(model: Potential) -> dict[str, Potential]:
+    """Return the terms of a model by name; a model that is no sum is its own only term."""
+    from flashmd.potential import Potential, SumPotential
+
+    if not isinstance(model, SumPotential):
+        return {model.name: model}
+    return {name: term for name, term in model.potentials.items() if isinstance(term, Potential)}
 
 
 def parse_dtype(name: str) -> torch.dtype:
@@ -131,8 +139,3 @@ def parse_dtype(name: str) -> torch.dtype:
     if name not in types:
         raise ValueError(message("`--dtype`", "float32 or float64", repr(name), "pass one of the two"))
     return types[name]
-
-
-def one_line(items: Sequence[object]) -> str:
-    """Join items with commas."""
-    return ", ".join(str(item) for item in items)

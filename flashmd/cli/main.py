@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
 from flashmd import __version__
-from flashmd.cli import convert, energy, info
+from flashmd.cli import convert, energy, info, report, simulate, train
 from flashmd.errors import FlashMDError
 
 
 class _Group(TyperGroup):
     """Shows the errors that describe a wrong argument or a state of the run as one line, without a traceback."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the subcommand."""
         try:
             return super().invoke(ctx)
@@ -34,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (convert, info, energy):
+for _command in (convert, info, energy, train, simulate, report):
     _command.register(app)
 
 

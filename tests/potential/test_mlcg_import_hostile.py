@@ -26,7 +26,7 @@ def sentinel(tmp_path: Path) -> Path:
 
 def _programs(sentinel: Path) -> dict[str, tuple[Any, str]]:
     command = f"touch {sentinel}"
-    code = f"open({str(sentinel)!r}, 'w')"
+    code = f"__import__('pathlib').Path({str(sentinel)!r}).touch()"
     builtins = Call(Name("builtins", "__import__"), ("os",))
     system = Call(Name("builtins", "getattr"), (builtins, "system"))
     return {
@@ -81,7 +81,8 @@ def test_stack_global_is_inspected(tmp_path: Path) -> None:
         (b"\x80\x02h\x07.", "KeyError"),
         (b"\x80\x02NN.", "expected one object, got 2"),
         (b"\x80\x02(.", "expected one object"),
-        (b"\x80\x02}(]Ku.", "TypeError|ValueError"),
+        (b"\x80\x02}(]Nu.", "a list as a key"),
+        (b"\x80\x02}(Nu.", "storing items in dict"),
         (b"\x80\x02}]Ns.", "a list as a key"),
         (b"\x80\x02\x82\x01.", "`EXT1`"),
         (b"\x80\x02Pdata\n.", "`PERSID`"),
@@ -195,7 +196,9 @@ def test_member_inside_another(tmp_path: Path) -> None:
         load_any(path)
 
 
-@pytest.mark.parametrize("name", ["../data.pkl", "/etc/passwd", "a/../../x", "a\\..\\x", "a//x", "C:/x", "data.pkl", "a/x\n"])
+@pytest.mark.parametrize(
+    "name", ["../data.pkl", "/etc/passwd", "a/../../x", "a\\..\\x", "a//x", "C:/x", "data.pkl", "a/x\n"]
+)
 def test_paths_of_members(name: str, tmp_path: Path) -> None:
     path = write_archive(tmp_path / "model.pt", {"a/data.pkl": b"\x80\x02N.", name: b"x"})
     with pytest.raises(CheckpointError, match="expected members below one folder, got the path"):
@@ -236,6 +239,6 @@ def test_deep_nesting_of_tuples_as_a_key(tmp_path: Path) -> None:
 
 def test_exponential_nesting_is_not_expanded(tmp_path: Path) -> None:
     # Each level holds the one before twice: a billion leaves in a kilobyte.
-    program = b"\x80\x02N" + b"2\x86" * 60 + b"."
+    program = b"\x80\x02N" + b"q\x00h\x00\x86" * 60 + b"."
     with pytest.raises(CheckpointError, match="a model or configurations"):
         load_any(write_archive(tmp_path / "model.pt", {"a/data.pkl": program}))

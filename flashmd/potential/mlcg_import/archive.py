@@ -156,7 +156,8 @@ def _directory_entry(content: memoryview, position: int, path: Path) -> tuple[st
     size, packed, header = _wide_fields(content[name_end : name_end + n_extra], size, packed, header)
     if method != 0 or packed != size or flags & 1:
         got = f"a compressed or encrypted one (method {method}, {packed} bytes for {size})"
-        raise CheckpointError(message(f"`{path.name}`: member {name!r}", "stored data, as torch writes it", got, _RESAVE))
+        what = f"`{path.name}`: member {name!r}"
+        raise CheckpointError(message(what, "stored data, as torch writes it", got, _RESAVE))
     if bytes(content[header : header + 4]) != _LOCAL:
         raise struct.error(f"no member header at byte {header}")
     local_name, local_extra = struct.unpack_from("<HH", content, header + 26)

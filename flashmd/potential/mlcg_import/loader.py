@@ -27,7 +27,6 @@ from flashmd.system import System
 
 _MAX_DEPTH = 12
 _WRAPPERS = frozenset({"GradientsOut", "EnergyOut"})
-_LIGHTNING_PREFIX = "model."
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,8 @@ def _sort(content: Any, name: str) -> tuple[list[Module], list[Node]]:
         elif isinstance(value, Node):
             modules.append(Module.of("model", value))
         else:
-            got = f"a table of {reprlib.repr(sorted(map(str, value)))}" if isinstance(value, dict) else reprlib.repr(value)
+            keys = reprlib.repr(sorted(map(str, value))) if isinstance(value, dict) else ""
+            got = f"a table of {keys}" if keys else reprlib.repr(value)
             refuse(name, "a model or configurations", got, _FIX)
     if len(modules) > 1 or not (modules or configurations):
         refuse(name, "one model, configurations, or both", f"{len(modules)} models", _FIX)
@@ -132,10 +132,10 @@ def _lightning_module(checkpoint: dict[Any, Any]) -> Module:
     module = Module.of("hyper_parameters.model", parameters["model"])
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         refuse("state_dict", "a table of tensors", reprlib.repr(state))
-    own = {key.removeprefix(_LIGHTNING_PREFIX): value for key, value in state.items() if key.startswith(_LIGHTNING_PREFIX)}
+    own = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
     _replace_tensors(module, own, "", 0)
     if own:
-        refuse("state_dict", "the entries of the described model", f"an entry `{sorted(own)[0]}` more")
+        refuse("state_dict", "the entries of the described model", f"an entry `{min(own)}` more")
     return module
 
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flashmd.potential import priors
-from flashmd.potential.mlcg_import.tensors import SparseTable
+from flashmd.potential.mlcg_import.tensors import SparseTable, encode
 from flashmd.potential.mlcg_import.tree import Module, checked, refuse
 from flashmd.potential.priors import Prior
 from flashmd.units import ANGSTROM, KCAL
 
 MAX_TUPLES = 1_000_000
+MAX_DEGREE = 64
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,14 @@ def translate_prior(name: str, module: Module) -> Prior:
 
 def build(kind: Kind, name: str, types: Tensor, columns: dict[str, Tensor], module: Module) -> Prior:
     """Return our prior; parameters that do not fit the class are refused with the module's path."""
-    constants = {}
+    constants: dict[str, Any] = {}
     if kind.has_cutoff:
         constants["cutoff"] = module.number("cutoff") * ANGSTROM
     try:
-        return kind.prior(name, (types, columns), **constants).to(torch.float64)
+        prior: Prior = kind.prior(name, (types, columns), **constants)
     except ValueError as error:
         refuse(module.path, f"parameters of {kind.prior.__name__}", str(error))
+    return prior.to(torch.float64)
 
 
 def _entries(module: Module, kind: Kind) -> dict[str, Tensor | SparseTable]:
@@ -136,7 +139,8 @@ def _entries(module: Module, kind: Kind) -> dict[str, Tensor | SparseTable]:
         if value is None:
             continue
         known = name in kind.columns or name in kind.series
-        if not known and not (name in kind.ignored and not _numbers(value, f"{module.path}.{name}").any()):
+        zero = name in kind.ignored and not bool(_numbers(value, f"{module.path}.{name}").any())
+        if not known and not zero:
             expected = f"buffers {', '.join((*kind.columns, *kind.series))}"
             refuse(f"{module.path}.{name}", expected, "one that is not zero and has no counterpart here")
         if known:
@@ -162,7 +166,8 @@ def _keys(module: Module, kind: Kind, entries: dict[str, Tensor | SparseTable]) 
             got = f"{indices.shape[1]} axes"
             refuse(path, f"a table over {kind.order} bead types", got)
         found.append(indices[:, indices.shape[1] - kind.order :].contiguous())
-    return torch.unique(torch.cat(found), dim=0)
+    keys: Tensor = torch.unique(torch.cat(found), dim=0)
+    return keys
 
 
 def _allowed(module: Module, order: int) -> Tensor:
@@ -186,7 +191,7 @@ def _offset(entries: dict[str, Tensor | SparseTable], name: str, keys: Tensor, m
     rows = _look_up(entries[name], keys, f"{module.path}.{name}")
     if bool(rows[1:].any()):
         refuse(f"{module.path}.{name}", "one number for each type tuple", f"{len(rows)}")
-    return rows[0]
+    return rows.select(0, 0)
 
 
 def _look_up(table: Tensor | SparseTable, keys: Tensor, path: str) -> Tensor:
@@ -195,27 +200,21 @@ def _look_up(table: Tensor | SparseTable, keys: Tensor, path: str) -> Tensor:
     extent = torch.tensor(table.shape[-order:])
     outside = (keys >= extent).any(dim=1)
     if bool(outside.any()):
-        refuse(path, f"a table of {tuple(extent.tolist())} that covers every allowed tuple", f"{keys[outside][0].tolist()}")
-    n_rows = table.shape[0] if len(table.shape) > order else 1
-    if isinstance(table, Tensor):
-        dense = checked(table, path).reshape(n_rows, *extent.tolist())
-        return dense[(slice(None), *keys.T.unbind(0))]
-    rows = torch.arange(n_rows).repeat_interleave(len(keys))
-    wanted = torch.cat([rows[:, None], keys.repeat(n_rows, 1)], dim=1).T
-    stored = table.indices if len(table.shape) > order else torch.cat([torch.zeros_like(table.indices[:1]), table.indices])
+        got = f"{keys[outside][0].tolist()}"
+        refuse(path, f"tuples inside a table of {tuple(extent.tolist())}", got)
+    has_rows = len(table.shape) > order
+    n_rows = table.shape[0] if has_rows else 1
+    if not 0 < n_rows <= MAX_DEGREE:
+        refuse(path, f"a series of 1 to {MAX_DEGREE} terms", f"{n_rows}")
+    row = torch.arange(n_rows).repeat_interleave(len(keys))
     shape = (n_rows, *extent.tolist())
-    codes, code = _encode(stored, shape), _encode(wanted, shape)
+    code = encode(torch.cat([row[:, None], keys.repeat(n_rows, 1)], dim=1).T, shape)
+    if isinstance(table, Tensor):
+        return checked(table, path).reshape(-1)[code].reshape(n_rows, len(keys))
+    codes = encode(table.indices, table.shape)
     values = checked(table.values, path)
     place = torch.searchsorted(codes, code).clamp(max=max(len(codes) - 1, 0))
     result = torch.zeros(len(code), dtype=torch.float64)
     if len(codes):
         result = torch.where(codes[place] == code, values[place], result)
     return result.reshape(n_rows, len(keys))
-
-
-def _encode(indices: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return one integer for each column of indices; sorted indices give sorted codes."""
-    code = torch.zeros_like(indices[0])
-    for index, extent in zip(indices, shape, strict=True):
-        code = code * extent + index
-    return code

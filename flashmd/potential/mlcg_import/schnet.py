@@ -38,7 +38,7 @@ def translate_schnet(module: Module) -> SchNet:
     layout = {"embedding_layer", "rbf_layer", "interaction_blocks", "output_network"}
     extra = set(module.children()) - layout
     if extra:
-        name = sorted(extra)[0]
+        name = min(extra)
         refuse(f"{module.path}.{name}", "no such module", f"`{module.children()[name].class_path}`")
     if module.attribute("self_interaction"):
         refuse(f"{module.path}.self_interaction", "False", "True")
@@ -116,7 +116,8 @@ def _check_fixed_basis(basis: Module, config: SchNetConfig) -> None:
         found = basis.tensor(name, tuple(values.shape))
         error = float((found - values).abs().max() / values.abs().max())
         if error > _BASIS_TOLERANCE:
-            refuse(f"{basis.path}.{name}", f"the values of cutoffs {lower:g} and {upper:g}", f"a deviation of {error:.1e}")
+            expected_by = f"the values that belong to cutoffs {lower:g} and {upper:g}"
+            refuse(f"{basis.path}.{name}", expected_by, f"a relative deviation of {error:.1e}")
 
 
 def _activation(module: Module, blocks: list[Module]) -> str:

@@ -66,7 +66,8 @@ def _columns(module: Module, kind: Kind, n_terms: int) -> dict[str, Tensor]:
         value = module.tensor(_NAMES[buffer])
         flat = value.reshape(value.shape[0], -1) if value.dim() else value.reshape(1, 1)
         if flat.shape[0] != n_terms or flat.shape[1] == 0 or bool(flat[:, 1:].any()):
-            refuse(f"{module.path}.{_NAMES[buffer]}", f"one number for each of {n_terms} terms", f"{tuple(value.shape)}")
+            path = f"{module.path}.{_NAMES[buffer]}"
+            refuse(path, f"one number for each of {n_terms} terms", f"{tuple(value.shape)}")
         columns[ours] = flat[:, 0] * kind.factors[buffer]
     for buffer, pattern in kind.series.items():
         value = module.tensor(buffer)

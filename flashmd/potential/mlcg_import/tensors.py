@@ -32,7 +32,7 @@ class SparseTable:
     """A sparse tensor as its entries.
 
     Attributes:
-        indices: [n_dimensions, n_entries], int64.
+        indices: [n_dimensions, n_entries], int64, each entry once, in row-major order.
         values: [n_entries].
         shape: extent of each dimension.
     """
@@ -113,8 +113,11 @@ class StorageReader:
         if bool(outside.any()):
             found = indices[:, outside][:, 0].tolist()
             raise self.archive.error(f"a sparse tensor of shape {extent}", "indices inside it", f"index {found}")
-        table = torch.sparse_coo_tensor(indices, values, extent, check_invariants=True).coalesce()
-        return SparseTable(table.indices(), table.values(), extent)
+        code, inverse = torch.unique(encode(indices, extent), return_inverse=True)
+        merged = indices.new_empty(len(extent), len(code))
+        merged[:, inverse] = indices
+        total = values.new_zeros(len(code)).index_add_(0, inverse, values)
+        return SparseTable(merged, total, extent)
 
     def _extents(self, numbers: object, what: str) -> list[int]:
         """Return a short sequence of non-negative integers."""
@@ -124,3 +127,11 @@ class StorageReader:
             if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 2**48:
                 raise self.archive.error(what, "non-negative integers", reprlib.repr(number))
         return list(numbers)
+
+
+def encode(indices: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return one integer for each column of indices [n_dimensions, n]; row-major order is the order of the integers."""
+    code = torch.zeros_like(indices[0]) if len(indices) else indices.new_zeros(indices.shape[1])
+    for index, extent in zip(indices, shape, strict=True):
+        code = code * extent + index
+    return code

@@ -19,7 +19,6 @@ from typing import Any
 
 from torch import Tensor
 
-from flashmd.errors import CheckpointError
 from flashmd.potential.mlcg_import.archive import MAX_PICKLE_BYTES, Archive
 from flashmd.potential.mlcg_import.tensors import SparseTable, StorageReader
 
@@ -115,6 +114,7 @@ class _Machine:
 
     def run(self, content: bytes) -> Any:
         """Carry out every instruction and return what the last one leaves."""
+        argument: Any
         for opcode, argument, _ in pickletools.genops(content):
             name = opcode.name
             if name in _CONSTANTS:
