@@ -66,8 +66,11 @@ def comparison_figure(comparison: Comparison) -> Figure:
 def tiles(results: Results) -> list[tuple[str, str]]:
     """Return the headline numbers of a report with their captions."""
     kelvin = f"{results.model.temperature:.0f} K"
+    reached, start = results.minimum_rmsd, "smallest RMSD, whole run"
+    if results.unfolded_start_rmsd is not None:
+        reached, start = results.unfolded_start_rmsd, "smallest RMSD from unfolded starts"
     content = [
-        (f"{results.minimum_rmsd:.3f} nm", "smallest RMSD, whole run"),
+        (f"{reached:.3f} nm", start),
         (percent(results.model.folded), f"folded at {kelvin}"),
     ]
     if len(results.run.temperatures) > 1:

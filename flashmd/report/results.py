@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from flashmd.analysis import Basins, Blocks, Comparison, Ensemble, Estimate, Summary, rmsd, round_trips, summarize
+from flashmd.analysis import Basins, Blocks, Comparison, Estimate, Summary, round_trips, summarize
 from flashmd.analysis.compare import DEFAULT_BASINS, compare
 from flashmd.analysis.free_energy import DEFAULT_BLOCKS
 from flashmd.errors import message
+from flashmd.report.ensembles import lowest_rmsd, rung_ensemble
 from flashmd.report.native import Native, read_native, read_reference
-from flashmd.report.run import Run, read_frames, read_run
+from flashmd.report.run import Run, read_run
 from flashmd.report.types import FloatArray, IntArray
 
 
@@ -52,7 +53,8 @@ class Results:
         source: file of the all-atom data and its SHA-256, or None.
         rungs: every temperature.
         round_trips: [n_replicas].
-        minimum_rmsd: nm, smallest of all temperatures.
+        minimum_rmsd: nm, smallest of all frames.
+        unfolded_start_rmsd: nm, smallest of the replicas that started unfolded, or None (`lowest_rmsd`).
         basins: definition of folded and unfolded.
         blocks: how errors are estimated.
         discard: fraction of the run left out at its start.
@@ -66,6 +68,7 @@ class Results:
     rungs: tuple[Rung, ...]
     round_trips: IntArray
     minimum_rmsd: float
+    unfolded_start_rmsd: float | None
     basins: Basins
     blocks: Blocks
     discard: float
@@ -101,7 +104,7 @@ def analyze(
         raise ValueError(message("`discard`", "a fraction from 0 to below 1", f"{discard:g}", "pass for example 0.1"))
     run = read_run(run_dir)
     native = read_native(native_pdb or run.config.structure, run)
-    ensembles = [_ensemble(run, native, index, discard) for index in range(len(run.temperatures))]
+    ensembles = [rung_ensemble(run, native, index, discard=discard) for index in range(len(run.temperatures))]
     wanted = run.temperatures[0] if reference_temperature is None else reference_temperature
     chosen = int(np.argmin(np.abs(np.array(run.temperatures) - wanted)))
     summaries = [summarize(each, native.positions) for each in ensembles]
@@ -111,7 +114,7 @@ def analyze(
         data = read_reference(reference_npz, native, n_beads=len(run.atom_names), temperature=temperature)
         comparison = compare(ensembles[chosen], data, native.positions)
         source = (Path(reference_npz).name, hashlib.sha256(Path(reference_npz).read_bytes()).hexdigest())
-    lowest = min(_minimum_rmsd(run, native, index) for index in range(len(run.temperatures)))
+    lowest, reached = lowest_rmsd(run, native, DEFAULT_BASINS)
     return Results(
         run=run,
         native=native,
@@ -121,26 +124,11 @@ def analyze(
         rungs=tuple(_rung(run, index, summary, discard) for index, summary in enumerate(summaries)),
         round_trips=round_trips(run.rung),
         minimum_rmsd=lowest,
+        unfolded_start_rmsd=reached,
         basins=DEFAULT_BASINS,
         blocks=DEFAULT_BLOCKS,
         discard=discard,
     )
-
-
-def _ensemble(run: Run, native: Native, index: int, discard: float) -> Ensemble:
-    frames = read_frames(run, index, discard=discard)
-    positions = frames.positions[:, native.beads]
-    return Ensemble(model_name(run), positions, run.temperatures[index], trajectory=frames.walker)
-
-
-def model_name(run: Run) -> str:
-    """Return the name of the model of a run, without folder and suffix."""
-    return Path(run.config.model).name.removesuffix(".safetensors")
-
-
-def _minimum_rmsd(run: Run, native: Native, index: int) -> float:
-    frames = read_frames(run, index).positions[:, native.beads]
-    return float(rmsd(frames, native.positions).min())
 
 
 def _rung(run: Run, index: int, summary: Summary, discard: float) -> Rung:
