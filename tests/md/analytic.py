@@ -160,7 +160,7 @@ def run_plan(config: RunConfig, model: EnergyModel, *, n_beads: int = N_BEADS) -
     """Put a run of an analytic model together."""
     topology = bead_topology(["CA"] * n_beads, [("GLY", number + 1, 0) for number in range(n_beads)])
     system = beads(config.n_replicas, n_beads, dtype=config.dtype)
-    name = hashlib.sha256(type(model).__name__.encode()).hexdigest()
+    name = hashlib.sha256(type(getattr(model, "model", model)).__name__.encode()).hexdigest()
     return RunPlan(config, model, name, system, topology, backend=BACKEND)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_quantities_become_internal_units() -> None:
 def test_a_ladder_is_geometric_or_even() -> None:
     ends = {"lowest": "280 K", "highest": "450 K", "count": 8}
     ladder = changed(temperatures=ends).temperatures
-    ratios = [high / low for low, high in zip(ladder[:-1], ladder[1:], strict=True)]
+    ratios = [high / low for low, high in itertools.pairwise(ladder)]
     assert (len(ladder), ladder[0], ladder[-1]) == (8, 280.0, 450.0)
     assert ratios == pytest.approx([(450 / 280) ** (1 / 7)] * 7, rel=1e-12)
     even = changed(temperatures=ends | {"geometric": False, "count": 3}).temperatures
@@ -67,21 +68,33 @@ def test_the_number_of_replicas() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"temprature": "3 K"}, r"key `temprature`: expected one of .*, got 'temprature'\. To fix it, write `temperatures`"),
+        (
+            {"temprature": "3 K"},
+            r"key `temprature`: expected one of .*, got 'temprature'\. To fix it, write `temperatures`",
+        ),
         ({"zzz": 1}, r"key `zzz`: .* To fix it, delete it"),
         ({"model": None}, r"key `model`: expected a value, got nothing\. To fix it, add the line `model: \.\.\.`"),
         ({"time_step": 4}, r"key `time_step`: expected a number with a unit, got 4\. To fix it, write .*`4 ps`"),
         ({"time_step": "4 nm"}, r"key `time_step`: quantity '4 nm': expected a number and one of ps, fs"),
         ({"time_step": "-4 fs"}, r"key `time_step`: expected a positive number, got -0\.004"),
-        ({"friction": "-1 / ps"}, r"key `friction`: expected input should be greater than or equal to 0, got '-1 / ps'"),
+        (
+            {"friction": "-1 / ps"},
+            r"key `friction`: expected input should be greater than or equal to 0, got '-1 / ps'",
+        ),
         ({"temperatures": 300}, r"key `temperatures\.0`: expected a number with a unit, got 300"),
         ({"temperatures": ["300 K", "290 K"]}, r"expected `temperatures` to rise, got 300 K, 290 K"),
-        ({"temperatures": {"lowst": "1 K", "highest": "2 K", "count": 2}}, r"key `temperatures\.lowst`.*write `lowest`"),
+        (
+            {"temperatures": {"lowst": "1 K", "highest": "2 K", "count": 2}},
+            r"key `temperatures\.lowst`.*write `lowest`",
+        ),
         ({"temperatures": []}, r"key `temperatures`: .*at least 1 item"),
         ({"duration": "1 ns"}, r"expected either `n_steps` or `duration`, got both"),
         ({"n_steps": None}, r"expected `n_steps` or `duration`, got neither.*`duration: 20 ns`"),
         ({"n_steps": None, "duration": 5}, r"expected `duration` with a unit"),
-        ({"n_steps": None, "duration": "1 ns", "time_step": None}, r"^the configuration: key `time_step`: expected a value"),
+        (
+            {"n_steps": None, "duration": "1 ns", "time_step": None},
+            r"^the configuration: key `time_step`: expected a value",
+        ),
         ({"n_steps": "many"}, r"key `n_steps`: expected input should be a valid integer.*got 'many'"),
         ({"walkers": 0}, r"key `walkers`: expected input should be greater than or equal to 1, got 0"),
         ({"precision": "half"}, r"key `precision`: expected input should be 'single' or 'double', got 'half'"),
@@ -126,7 +139,10 @@ def test_overrides_replace_values(tmp_path: Path) -> None:
     [
         ("seed", r"`--set`: expected key=value, got 'seed'"),
         ("=3", r"`--set`: expected key=value, got '=3'"),
-        ("seed.x=3", r"`--set seed\.x=3`: expected `seed` to be a mapping, got 1\. To fix it, override `seed` as a whole"),
+        (
+            "seed.x=3",
+            r"`--set seed\.x=3`: expected `seed` to be a mapping, got 1\. To fix it, override `seed` as a whole",
+        ),
         ("seed=[1", r"`--set seed=\[1`: expected a YAML value"),
     ],
 )

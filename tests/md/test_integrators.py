@@ -32,7 +32,9 @@ def test_a_replica_moves_alone_as_in_a_batch(replica: int, dtype: torch.dtype) -
     integrator = LangevinBAOAB(0.004, 1.0, seed=3, backend=BACKEND)
     baths = torch.linspace(280.0, 400.0, 7, dtype=torch.float64)
     names = torch.tensor([5, 3, 11, 2, 8, 1, 70000])
-    every = trajectory(integrator, integrator.init(beads(7, dtype=dtype), model, temperature=baths, identities=names), model)
+    every = trajectory(
+        integrator, integrator.init(beads(7, dtype=dtype), model, temperature=baths, identities=names), model
+    )
     start = integrator.init(
         beads(1, dtype=dtype), model, temperature=baths[replica : replica + 1], identities=names[replica : replica + 1]
     )
