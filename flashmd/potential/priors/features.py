@@ -43,7 +43,8 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _distance(vectors: Vectors) -> Tensor:
-    return torch.linalg.vector_norm(vectors[0], dim=-1)
+    length: Tensor = torch.linalg.vector_norm(vectors[0], dim=-1)
+    return length
 
 
 def _distance_gradient(vectors: Vectors) -> tuple[Tensor, Vectors]:

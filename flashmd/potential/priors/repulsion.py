@@ -108,17 +108,18 @@ class _ForceShifted(Prior):
     @classmethod
     def term_energy(cls, value: Tensor, parameters: Tensor) -> Tensor:
         """Return the shifted energy."""
-        cutoff, energy_there, slope_there = parameters[:3]
+        cutoff, energy_there, slope_there = parameters[:3].unbind(0)
         within = torch.minimum(value, cutoff)
-        return cls.plain.term_energy(within, parameters[3:]) - energy_there - (within - cutoff) * slope_there
+        energy = cls.plain.term_energy(within, parameters[3:])
+        return energy - (energy_there + (within - cutoff) * slope_there)
 
     @classmethod
     def term_slope(cls, value: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return the shifted energy and its slope."""
-        cutoff, energy_there, slope_there = parameters[:3]
+        cutoff, energy_there, slope_there = parameters[:3].unbind(0)
         within = torch.minimum(value, cutoff)
         energy, slope = cls.plain.term_slope(within, parameters[3:])
-        return energy - energy_there - (within - cutoff) * slope_there, (slope - slope_there) * (value < cutoff)
+        return energy - (energy_there + (within - cutoff) * slope_there), (slope - slope_there) * (value < cutoff)
 
 
 @register
