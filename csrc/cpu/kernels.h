@@ -58,7 +58,6 @@ private:
     int32_t shift[3];
   };
 
-  bool accept(int64_t atom);
   void make_grid(Grid& grid);
   void sort_into_bins(const Grid& grid);
   int64_t bin_of(const Grid& grid, int64_t atom) const;

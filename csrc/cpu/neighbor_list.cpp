@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kChunk = 32;           // atoms searched into one buffer
 constexpr int64_t kPlainLoopAtoms = 96;  // up to here the plain loop over an open system is faster than bins
+constexpr double kMostCells = 1e9;       // farther from the origin, shifts leave 32 bits and coordinates mean nothing
 constexpr int64_t kGrain = 64;           // atoms per thread at least
 
 int floor_divide(int a, int b) {
@@ -37,11 +38,11 @@ NeighborSearch::NeighborSearch(const Batch<T>& batch)
       grids_(batch.n_systems),
       grid_of_atom_(batch.n_atoms, 0),
       bin_atoms_(batch.n_atoms) {
-  for (int64_t atom = 0; atom < n_atoms_; ++atom) {
-    if (!accept(atom)) return;
+  for (int64_t atom = 0; atom < n_atoms_ && status_.bad_atom < 0; ++atom) {
+    if (!is_finite(&positions_[3 * atom])) status_.bad_atom = atom;
   }
   int64_t n_bins = 0;
-  for (int64_t system = 0; system < batch.n_systems; ++system) {
+  for (int64_t system = 0; system < batch.n_systems && status_.bad_atom < 0; ++system) {
     Grid& grid = grids_[system];
     grid.first_atom = batch.ptr[system];
     grid.n_atoms = batch.ptr[system + 1] - batch.ptr[system];
@@ -55,17 +56,10 @@ NeighborSearch::NeighborSearch(const Batch<T>& batch)
     n_bins += static_cast<int64_t>(grid.n_bins[0]) * grid.n_bins[1] * grid.n_bins[2] + 1;
     std::fill_n(grid_of_atom_.begin() + grid.first_atom, grid.n_atoms, static_cast<int32_t>(system));
   }
+  if (status_.bad_atom >= 0) return;
   bin_start_.assign(n_bins, 0);
   for (const Grid& grid : grids_) sort_into_bins(grid);
   search();
-}
-
-bool NeighborSearch::accept(int64_t atom) {
-  if (!is_finite(&positions_[3 * atom])) {
-    status_.bad_atom = atom;
-    return false;
-  }
-  return true;
 }
 
 // Choose bins and fill in the coordinates of the atoms along the grid: fractional and wrapped along periodic
@@ -78,6 +72,10 @@ void NeighborSearch::make_grid(Grid& grid) {
       double f = fractional(grid.lattice, &positions_[3 * atom], k);
       if (grid.lattice.periodic[k]) {
         const double whole = std::floor(f);
+        if (std::fabs(whole) > kMostCells) {
+          status_.bad_atom = atom;
+          return;
+        }
         wrap_[3 * atom + k] = static_cast<int32_t>(whole);
         f -= whole;
       }

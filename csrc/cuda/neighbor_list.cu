@@ -32,7 +32,9 @@ __device__ int64_t system_of(const Batch<T>& batch, int64_t atom) {
 
 __device__ void wrapped(const Lattice& lattice, const double x[3], int32_t wrap[3]) {
   for (int k = 0; k < 3; ++k) {
-    wrap[k] = lattice.periodic[k] ? static_cast<int32_t>(floor(fractional(lattice, x, k))) : 0;
+    // Atoms beyond the clamp are reported; meanwhile no range of shifts may overflow.
+    const double whole = fmin(fmax(floor(fractional(lattice, x, k)), -1e9), 1e9);
+    wrap[k] = lattice.periodic[k] ? static_cast<int32_t>(whole) : 0;
   }
 }
 
@@ -73,6 +75,14 @@ __device__ void report_least(int64_t* status, int64_t index) {
   atomicMin(reinterpret_cast<unsigned long long*>(status), static_cast<unsigned long long>(index));
 }
 
+// Finite, and not so far from the origin that shifts leave 32 bits.
+__device__ bool locatable(const Lattice& lattice, const double x[3]) {
+  for (int k = 0; k < 3; ++k) {
+    if (!isfinite(x[k]) || (lattice.periodic[k] && fabs(fractional(lattice, x, k)) > 1e9)) return false;
+  }
+  return true;
+}
+
 template <typename T>
 __global__ void count_kernel(Batch<T> batch, int64_t* row_ptr, int64_t* status) {
   for (int64_t atom = global_thread(); atom < batch.n_atoms; atom += grid_size()) {
@@ -80,10 +90,10 @@ __global__ void count_kernel(Batch<T> batch, int64_t* row_ptr, int64_t* status) 
     const Lattice lattice = make_lattice(batch.cell + 9 * system, batch.pbc + 3 * system);
     const Point point = load(batch, atom);
     int64_t count = 0;
-    if (!isfinite(point.x[0]) || !isfinite(point.x[1]) || !isfinite(point.x[2])) {
-      report_least(status + 1, atom);
-    } else if (lattice.singular) {
+    if (lattice.singular) {
       report_least(status + 2, system);
+    } else if (!locatable(lattice, point.x)) {
+      report_least(status + 1, atom);
     } else {
       for_neighbors(batch, lattice, system, atom, [&](int64_t, const int32_t*) { ++count; });
     }

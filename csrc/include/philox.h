@@ -16,7 +16,11 @@ FLASHMD_HOST_DEVICE void philox(uint64_t seed, uint64_t stream, uint64_t counter
   uint32_t word0 = block | (static_cast<uint32_t>(counter & 0xFFFFu) << 16);
   uint32_t word1 = static_cast<uint32_t>(counter >> 16);
   uint32_t word2 = static_cast<uint32_t>(stream), word3 = static_cast<uint32_t>(stream >> 32);
+#ifdef __CUDACC__
+#pragma unroll
+#else
 #pragma GCC unroll 10
+#endif
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = static_cast<uint64_t>(word0) * 0xD2511F53u;
     const uint64_t product1 = static_cast<uint64_t>(word2) * 0xCD9E8D57u;

@@ -22,6 +22,8 @@ from flashmd.system import System
 class Edges:
     """Directed pairs with ``edge_vec = x_sender - x_receiver + shift @ cell``.
 
+    Made by `Edges.from_pairs` or `neighbor_list`; the kernels trust the indices in it.
+
     Attributes:
         receiver: [n_edges], int64, ascending.
         sender: [n_edges], int64, ascending among the edges of one receiver.
@@ -65,7 +67,8 @@ class Edges:
         shift = receiver.new_zeros(receiver.shape[0], 3) if shift is None else shift.to(torch.int64)
         _check_pairs(receiver, sender, shift, n_atoms)
         order = torch.arange(receiver.shape[0], device=receiver.device)
-        for key in (shift[:, 2], shift[:, 1], shift[:, 0], sender, receiver):
+        minor_keys = (shift[:, 2], shift[:, 1], shift[:, 0]) if periodic else ()
+        for key in (*minor_keys, receiver * n_atoms + sender):
             order = order[torch.argsort(key[order], stable=True)]
         receiver, sender, shift = receiver[order], sender[order], shift[order]
         row_ptr, col_ptr = _offsets(receiver, n_atoms), _offsets(sender, n_atoms)

@@ -43,8 +43,8 @@ def cfconv(features: Tensor, filters: Tensor, edges: Edges, *, backend: str = "k
         >>> cfconv(features, torch.tensor([[10.0], [100.0]]), edges, backend="reference")[:, 0].tolist()
         [320.0, 0.0, 0.0]
     """
-    _check_rows("features", features, edges.n_atoms)
-    _check_rows("filters", filters, edges.n_edges)
+    _check("features", features, edges.n_atoms, features)
+    _check("filters", filters, edges.n_edges, features)
     if use_kernels(backend):
         return _run(_CFCONV, features, filters, edges)
     return reference.cfconv(features, filters, edges)
@@ -52,8 +52,8 @@ def cfconv(features: Tensor, filters: Tensor, edges: Edges, *, backend: str = "k
 
 def cfconv_transposed(features: Tensor, filters: Tensor, edges: Edges, *, backend: str = "kernel") -> Tensor:
     """Sum filtered receiver features over the edges of each sender; arguments as for `cfconv`."""
-    _check_rows("features", features, edges.n_atoms)
-    _check_rows("filters", filters, edges.n_edges)
+    _check("features", features, edges.n_atoms, features)
+    _check("filters", filters, edges.n_edges, features)
     if use_kernels(backend):
         return _run(_CFCONV_TRANSPOSED, features, filters, edges)
     return reference.cfconv_transposed(features, filters, edges)
@@ -79,17 +79,20 @@ def edge_product(left: Tensor, right: Tensor, edges: Edges, *, backend: str = "k
         >>> edge_product(values, values, edges, backend="reference")[:, 0].tolist()
         [6.0, 10.0]
     """
-    _check_rows("left", left, edges.n_atoms)
-    _check_rows("right", right, edges.n_atoms)
+    _check("left", left, edges.n_atoms, left)
+    _check("right", right, edges.n_atoms, left)
     if use_kernels(backend):
         return _run(_EDGE_PRODUCT, left, right, edges)
     return reference.edge_product(left, right, edges)
 
 
-def _check_rows(name: str, tensor: Tensor, n_rows: int) -> None:
-    if tensor.dim() != 2 or tensor.shape[0] != n_rows:
+def _check(name: str, tensor: Tensor, n_rows: int, like: Tensor) -> None:
+    n_channels = like.shape[-1] if like.dim() == 2 else "n_channels"
+    if tensor.dim() != 2 or tensor.shape[0] != n_rows or tensor.shape[1] != n_channels:
         got, fix = f"{tuple(tensor.shape)}", "pass one row for each atom or edge of `edges`"
-        raise ValueError(message(f"`{name}`", f"shape ({n_rows}, n_channels)", got, fix))
+        raise ValueError(message(f"`{name}`", f"shape ({n_rows}, {n_channels})", got, fix))
+    if tensor.dtype != like.dtype:
+        raise TypeError(message(f"`{name}`", f"{like.dtype}", f"{tensor.dtype}", "convert one of them with `.to`"))
 
 
 def _run(operator: Operator, first: Tensor, second: Tensor, edges: Edges) -> Tensor:

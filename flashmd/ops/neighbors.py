@@ -83,10 +83,11 @@ def _check_positions(positions: Tensor) -> None:
 
 def _raise_not_finite(atom: int) -> None:
     fix = "reduce the time step, or repair the coordinates"
-    raise ValueError(message(f"`positions` of atom {atom}", "finite numbers", "a non-finite value", fix))
+    raise ValueError(message(f"`positions` of atom {atom}", "finite numbers within 10^9 cells", "others", fix))
 
 
 def _check_cells(system: System) -> None:
+    """Refuse flat cells and atoms whose lattice shifts mean nothing."""
     for index, (cell, pbc) in enumerate(zip(system.cell, system.pbc, strict=True)):
         basis = complete_cell(cell.to(torch.float64), pbc)
         scale = torch.linalg.vector_norm(basis, dim=1).prod()
