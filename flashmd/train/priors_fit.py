@@ -31,6 +31,7 @@ from flashmd.units import BOLTZMANN, KCAL
 MIN_SAMPLES = 100
 REPULSION_ENERGY = KCAL
 """Energy in kJ/mol of two beads at the low percentile of their distances."""
+_RIGID = 1e-6  # nm or unit of a cosine; positions in single precision hold no finer variation
 _FOURIER_RIDGE = 1e-3
 _NEWTON_STEPS = 100
 _NEWTON_TOLERANCE = 1e-8
@@ -169,11 +170,13 @@ def _quantile(values: Tensor, percentile: float) -> float:
 def _harmonic(values: Tensor, kt: Tensor, weight: Tensor, label: str) -> dict[str, float]:
     weight = weight / weight.sum()
     mean = (weight * values).sum()
-    # With several temperatures each sample's deviation is measured in its own kT.
-    reduced = (weight * (values - mean) ** 2 / kt).sum()
-    if not reduced > 0.0:
+    square = weight * (values - mean) ** 2
+    spread = float(square.sum()) ** 0.5
+    if not spread > _RIGID:
         fix = "use a prior for coordinates that vary; a constrained one needs none"
-        raise ValueError(message(label, "a positive variance", f"{float(reduced):g}", fix))
+        raise ValueError(message(label, f"a standard deviation above {_RIGID:g}", f"{spread:.1e}", fix))
+    # With several temperatures each sample's deviation is measured in its own kT.
+    reduced = (square / kt).sum()
     return {"k": float(0.5 / reduced), "x0": float(mean)}
 
 

@@ -148,8 +148,8 @@ def _restore_tensors_(state: TrainingState, tensors: dict[str, Tensor]) -> None:
 def cosine_rate(step: int, n_steps: int, *, warmup: int) -> float:
     """Return the factor of the learning rate: linear rise over `warmup` steps, then a cosine from 1 to 0.01.
 
-    >>> [round(cosine_rate(s, 101, warmup=1), 3) for s in (0, 1, 50, 100)]
-    [1.0, 1.0, 0.518, 0.01]
+    >>> [round(cosine_rate(step, 105, warmup=4), 3) for step in (0, 3, 4, 54, 104)]
+    [0.25, 1.0, 1.0, 0.505, 0.01]
     """
     if step < warmup:
         return (step + 1) / warmup
