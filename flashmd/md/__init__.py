@@ -6,6 +6,7 @@ from flashmd.md.config_file import parse_config as parse_config
 from flashmd.md.integrators import LangevinBAOAB as LangevinBAOAB
 from flashmd.md.integrators import VelocityVerlet as VelocityVerlet
 from flashmd.md.plan import RunPlan as RunPlan
+from flashmd.md.prepare import prepare as prepare
 from flashmd.md.replica_exchange import Exchanges as Exchanges
 from flashmd.md.replica_exchange import TemperatureLadder as TemperatureLadder
 from flashmd.md.simulate import RunSummary as RunSummary

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flashmd.cg.beads import CA_TYPES, FIVE_BEAD_TYPES
 from flashmd.cg.mapping import CGStructure, map_structure
 from flashmd.cg.topology import build_system
 from flashmd.errors import ConfigurationError, message
@@ -102,11 +103,26 @@ def _check_covered(model: Potential, structure: CGStructure, system: System, con
         replica, bead = divmod(atom, structure.n_beads)
         what, fix = f"start position of replica {replica}, bead {bead}", "repair the structure or `initial` file"
         raise ConfigurationError(message(what, "finite numbers", "a non-finite value", fix))
+    _check_bead_types(model, structure, config)
     try:
         model.check(system)
     except ValueError as error:
         pair = f"model {config.model} and structure {config.structure}"
         raise ConfigurationError(f"{pair} do not fit: {error}") from error
+
+
+def _check_bead_types(model: Potential, structure: CGStructure, config: RunConfig) -> None:
+    """Compare names, where the model has them: the same number may mean another bead to it."""
+    if model.bead_types is None:
+        return
+    names = CA_TYPES if structure.resolution == "ca" else FIVE_BEAD_TYPES
+    present = set(structure.types.tolist())
+    for name, number in names.items():
+        if number in present and model.bead_types.get(name) != number:
+            known = ", ".join(f"{each} ({index})" for each, index in sorted(model.bead_types.items()))
+            fix = "choose a model of this molecule and `resolution`, or correct `resolution`"
+            what = f"bead types of structure {config.structure} for model {config.model}"
+            raise ConfigurationError(message(what, known, f"{name} ({number})", fix))
 
 
 def _topology(structure: CGStructure) -> Any:
