@@ -54,7 +54,7 @@ def _describe_model(potential: Potential) -> dict[str, Any]:
     terms = []
     for name, term in term_potentials(potential).items():
         entry: dict[str, Any] = {"name": name, "class": type(term).__name__}
-        entry["n_parameters"] = sum(value.numel() for value in term.state_dict().values())
+        entry["n_parameters"] = sum(v.numel() for v in term.state_dict().values() if v.is_floating_point())
         config = getattr(term, "config", None)
         if config is not None:
             entry["config"] = config.to_dict()
@@ -86,7 +86,7 @@ def _print(content: dict[str, Any]) -> None:
         elif key != "terms":
             facts.add_row(key, str(value))
     console.print(facts)
-    table = Table("term", "class", "numbers")
+    table = Table("term", "class", "parameters")
     for term in content.get("terms", []):
         table.add_row(term["name"], term["class"], str(term["n_parameters"]))
         if "config" in term:
