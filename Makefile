@@ -18,7 +18,9 @@ help: ## Show this list.
 setup: $(EXTENSION) ## Create .venv, install the package with its extras, compile the operators.
 
 demo: setup ## Run replica exchange of chignolin and write runs/chignolin/report.png.
-	$(BIN)/flashmd simulate examples/01_chignolin.yaml
+	@if [ -f runs/chignolin/checkpoint.safetensors ]; \
+	    then $(BIN)/flashmd simulate --resume runs/chignolin; \
+	    else $(BIN)/flashmd simulate examples/01_chignolin.yaml; fi
 	$(BIN)/flashmd report runs/chignolin
 
 test: setup ## Run the whole test-suite.
