@@ -3,8 +3,9 @@
     python examples/analysis/umbrella_reference.py runs/umbrella_1 runs/umbrella_2 reference.npz --skip 30
 
 Reads the chunks written by examples/data_generation/chignolin_umbrella.py, drops the first cycles as equilibration,
-keeps the C-alpha atoms and gives every frame its MBAR weight without the bias. `trajectory` numbers the continuous
-replicas, so that block-bootstrap errors respect them.
+keeps the C-alpha atoms and gives every frame its MBAR weight without the bias. The weights are solved for again
+in every sample of a block bootstrap (`resampled_weights`), so that errors include those of the windows' free energies.
+`trajectory` numbers the continuous replicas, which no block crosses.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flashmd.analysis import effective_samples, umbrella_weights
+from flashmd.analysis import Blocks, effective_samples, mbar_weights, resampled_weights, umbrella_potentials
 from flashmd.cg import map_structure
 
 SPRING = 450.0  # kJ/mol, as in chignolin_umbrella.py
@@ -43,13 +44,18 @@ def main() -> int:
     parser.add_argument("runs", type=Path, nargs="+", help="folders written by chignolin_umbrella.py")
     parser.add_argument("output", type=Path)
     parser.add_argument("--skip", type=int, default=0, help="cycles dropped at the start of every run")
+    parser.add_argument("--resamples", type=int, default=100, help="bootstrap samples")
     arguments = parser.parse_args()
     runs = [read_run(folder, arguments.skip) for folder in arguments.runs]
     offsets = np.cumsum([0] + [int(run["replica"].max()) + 1 for run in runs[:-1]])
     trajectory = np.concatenate([run["replica"] + offset for run, offset in zip(runs, offsets, strict=True)])
     data = {key: np.concatenate([run[key] for run in runs]) for key in KEYS}
     temperature = float(data["temperature"][0])
-    weights = umbrella_weights(data["q"], data["center"], spring=SPRING, temperature=temperature)
+    u_kn, window = umbrella_potentials(data["q"], data["center"], spring=SPRING, temperature=temperature)
+    unbiased = np.zeros(window.size)
+    weights = mbar_weights(u_kn, np.bincount(window), unbiased)
+    blocks = Blocks(n_resamples=arguments.resamples)
+    resampled = resampled_weights(u_kn, window, unbiased, trajectory=trajectory, blocks=blocks)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         arguments.output,
@@ -58,6 +64,7 @@ def main() -> int:
         potential=data["potential"],
         trajectory=trajectory,
         weights=weights,
+        resampled_weights=resampled.astype(np.float32),
     )
     n_frames, effective = weights.size, effective_samples(weights)
     sys.stdout.write(f"{n_frames} frames worth {effective:.0f} unbiased ones in {arguments.output}\n")

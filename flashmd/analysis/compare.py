@@ -12,8 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from flashmd.analysis._arrays import ArrayLike, FloatArray, as_float, as_frames
-from flashmd.analysis.free_energy import DEFAULT_BLOCKS, Blocks, FreeEnergy, block_index, free_energy, resample
+from flashmd.analysis._arrays import ArrayLike, FloatArray, as_frames
+from flashmd.analysis.bootstrap import DEFAULT_BLOCKS, Blocks, Bootstrap
+from flashmd.analysis.free_energy import FreeEnergy, free_energy
 from flashmd.analysis.native_contacts import fraction_native, native_contacts
 from flashmd.analysis.rmsd import rmsd
 from flashmd.errors import message
@@ -35,6 +36,7 @@ class Ensemble:
         temperature: K.
         weights: [n_frames], or None for equal ones.
         trajectory: [n_frames], the trajectory of each frame, or None for one.
+        resampled: [n_resamples, n_frames], weights in each bootstrap sample, or None to hold `weights` fixed.
     """
 
     label: str
@@ -42,6 +44,7 @@ class Ensemble:
     temperature: float
     weights: ArrayLike | None = None
     trajectory: ArrayLike | None = None
+    resampled: ArrayLike | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,7 @@ def _summary(ensemble: Ensemble, measured: _Coordinates, edges: FloatArray, basi
         temperature=ensemble.temperature,
         weights=ensemble.weights,
         trajectory=ensemble.trajectory,
+        resampled=ensemble.resampled,
         blocks=blocks,
     )
     folded, unfolded, mean_q, folding = _populations(ensemble, measured, basins, blocks)
@@ -248,28 +252,25 @@ def _populations(
     ensemble: Ensemble, measured: _Coordinates, basins: Basins, blocks: Blocks
 ) -> tuple[Estimate, Estimate, Estimate, Estimate]:
     n_frames = measured.q.size
-    weight = np.ones(n_frames) if ensemble.weights is None else as_float(ensemble.weights)
-    is_folded = (measured.rmsd < basins.folded_rmsd).astype(np.float64)
-    is_unfolded = (measured.rmsd > basins.unfolded_rmsd).astype(np.float64)
-    columns: FloatArray = weight * np.stack([is_folded, is_unfolded, measured.q, np.ones(n_frames)])
-    block = block_index(n_frames, blocks.n_blocks, trajectory=ensemble.trajectory)
-    n_blocks = int(block.max()) + 1
-    sums = np.zeros((n_blocks, 4))
-    np.add.at(sums, block, columns.T)
+    bootstrap = Bootstrap.of(
+        n_frames,
+        weights=ensemble.weights,
+        trajectory=ensemble.trajectory,
+        resampled=ensemble.resampled,
+        blocks=blocks,
+    )
+    is_folded, is_unfolded = measured.rmsd < basins.folded_rmsd, measured.rmsd > basins.unfolded_rmsd
+    columns = np.stack([is_folded, is_unfolded, measured.q, np.ones(n_frames)], axis=1)
+    total, drawn = bootstrap.sums(columns.astype(np.float64))
 
-    def means(total: FloatArray) -> FloatArray:
-        ratio = total[:, :3] / total[:, 3:]
+    def means(sums: FloatArray) -> FloatArray:
+        ratio = sums[:, :3] / sums[:, 3:]
         with np.errstate(divide="ignore"):
             stability = -BOLTZMANN * ensemble.temperature * (np.log(ratio[:, :1]) - np.log(1.0 - ratio[:, :1]))
         return np.asarray(np.concatenate([ratio, stability], axis=1))
 
-    value, drawn = means(sums.sum(axis=0)[None])[0], means(resample(sums, blocks))
-    scale = np.sqrt(n_blocks / (n_blocks - 1))
-    with np.errstate(invalid="ignore"):
-        finite = np.where(np.isfinite(drawn), drawn, np.nan)
-    usable = np.isfinite(value)
-    error = np.full(4, np.nan)
-    error[usable] = scale * np.nanstd(finite[:, usable], axis=0)
+    value = means(total[None])[0]
+    error = np.where(np.isfinite(value), bootstrap.standard_error(means(drawn)), np.nan)
     estimates = [Estimate(float(v), float(e)) for v, e in zip(value, error, strict=True)]
     return estimates[0], estimates[1], estimates[2], estimates[3]
 

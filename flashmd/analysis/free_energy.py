@@ -1,10 +1,9 @@
 r"""Free-energy profiles and surfaces from samples, with block-bootstrap errors.
 
 The free energy along coordinates :math:`x` is :math:`F(x) = -k_B T \ln p(x)`, with the density :math:`p` estimated by
-a histogram, optionally weighted (`flashmd.analysis.reweight`). Successive frames are correlated, so the errors come
-from resampling contiguous blocks of the trajectory with replacement (H. R. Kuensch, Ann. Statist. 17, 1217 (1989),
-doi:10.1214/aos/1176347265); blocks have to be longer than the correlation time. Bins with fewer samples than a minimum
-are masked, because the logarithm of a rare count is neither unbiased nor normally distributed.
+a histogram, optionally weighted (`flashmd.analysis.reweight`). Errors come from a block bootstrap
+(`flashmd.analysis.bootstrap`). Bins with fewer samples than a minimum are masked, because the logarithm of a rare count
+is neither unbiased nor normally distributed.
 """
 
 from __future__ import annotations
@@ -15,28 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from flashmd.analysis._arrays import ArrayLike, FloatArray, IntArray, as_float
+from flashmd.analysis.bootstrap import DEFAULT_BLOCKS, Blocks, Bootstrap
 from flashmd.errors import message
 from flashmd.units import BOLTZMANN
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """How errors are estimated.
-
-    Attributes:
-        n_blocks: contiguous blocks into which all trajectories together are cut; each trajectory gets at least one.
-        n_resamples: bootstrap samples.
-        seed: seed of the resampling.
-        min_count: samples (unweighted) a bin must hold, otherwise it is masked.
-    """
-
-    n_blocks: int = 20
-    n_resamples: int = 200
-    seed: int = 0
-    min_count: int = 10
-
-
-DEFAULT_BLOCKS = Blocks()
 
 
 @dataclass(frozen=True)
@@ -71,6 +51,7 @@ def free_energy(
     temperature: float,
     weights: ArrayLike | None = None,
     trajectory: ArrayLike | None = None,
+    resampled: ArrayLike | None = None,
     blocks: Blocks = DEFAULT_BLOCKS,
 ) -> FreeEnergy:
     """Estimate the free energy along one or more coordinates.
@@ -82,6 +63,8 @@ def free_energy(
         temperature: K.
         weights: [n_frames], relative weights of the frames, for example from MBAR.
         trajectory: [n_frames], the trajectory of each frame; no block spans two of them. One trajectory by default.
+        resampled: [n_resamples, n_frames], weights in each bootstrap sample (`resampled_weights`). Without them the
+            weights are held fixed, and the errors do not include that of the weights.
         blocks: number of blocks, resamples, seed and smallest count.
 
     Raises:
@@ -100,21 +83,17 @@ def free_energy(
     if len(samples) != len(grid) or any(s.shape[0] != n_frames for s in samples):
         got = f"{[s.shape[0] for s in samples]} frames and {len(grid)} sets of edges"
         raise ValueError(message("`coordinates`", "equal lengths and one set of edges each", got, "pass them in pairs"))
-    weight = np.ones(n_frames) if weights is None else _checked_weights(weights, n_frames)
-    block = block_index(n_frames, blocks.n_blocks, trajectory=trajectory)
-
+    bootstrap = Bootstrap.of(n_frames, weights=weights, trajectory=trajectory, resampled=resampled, blocks=blocks)
     shape = tuple(edge.size - 1 for edge in grid)
     n_bins = int(np.prod(shape))
     flat = _flat_bins(samples, grid, shape)
-    n_blocks = int(block.max()) + 1
-    histogram = np.zeros((n_blocks, n_bins + 1))
-    np.add.at(histogram, (block, flat), weight)
+    total, drawn = bootstrap.histogram(flat, n_bins + 1)
     counts = np.bincount(flat, minlength=n_bins + 1)[:n_bins]
 
     volume = _bin_volumes(grid).ravel()
     kt = BOLTZMANN * temperature
-    values = -kt * _log_density(histogram.sum(axis=0)[None], volume)[0]
-    error = kt * _spread(_log_density(resample(histogram, blocks), volume), n_blocks)
+    values = -kt * _log_density(total[None], volume)[0]
+    error = kt * bootstrap.standard_error(_log_density(drawn, volume))
     empty = counts < blocks.min_count
     if empty.all():
         fix = "sample longer, widen the bins or lower `min_count`"
@@ -124,60 +103,6 @@ def free_energy(
     return FreeEnergy(
         grid, values.reshape(shape), error.reshape(shape), counts.reshape(shape).astype(np.int64), temperature
     )
-
-
-def block_index(n_frames: int, n_blocks: int, *, trajectory: ArrayLike | None = None) -> IntArray:
-    """Return the block of each frame: contiguous and of nearly equal length.
-
-    Args:
-        n_frames: number of frames.
-        n_blocks: blocks of all trajectories together. Each trajectory gets its share, and at least one.
-        trajectory: [n_frames], identifier of the trajectory of each frame; no block spans two.
-
-    Raises:
-        ValueError: fewer than two blocks, or fewer frames than blocks.
-    """
-    if n_blocks < 2 or n_frames < n_blocks:
-        got = f"{n_frames} frames and {n_blocks} blocks"
-        raise ValueError(message("block bootstrap", "two blocks or more, and a frame for each", got, "sample longer"))
-    names = np.zeros(n_frames) if trajectory is None else as_float(trajectory)
-    if names.shape != (n_frames,):
-        fix = "name the trajectory of each frame"
-        raise ValueError(message("`trajectory`", f"shape ({n_frames},)", f"{names.shape}", fix))
-    block = np.empty(n_frames, dtype=np.int64)
-    first = 0
-    for name in np.unique(names):
-        member = np.flatnonzero(names == name)
-        share = max(1, round(n_blocks * member.size / n_frames))
-        block[member] = first + np.arange(member.size) * share // member.size
-        first += share
-    return block
-
-
-def resample(per_block: FloatArray, blocks: Blocks) -> FloatArray:
-    """Sum rows of `per_block` drawn with replacement.
-
-    Args:
-        per_block: [n_blocks, ...], sums over each block.
-        blocks: resamples and seed.
-
-    Returns:
-        [n_resamples, ...], sums over as many drawn blocks as there are.
-    """
-    n_blocks = per_block.shape[0]
-    generator = np.random.default_rng(blocks.seed)
-    draws = generator.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=blocks.n_resamples)
-    return np.asarray(np.tensordot(draws.astype(np.float64), per_block, axes=1))
-
-
-def _spread(log_density: FloatArray, n_blocks: int) -> FloatArray:
-    """Return the standard deviation over resamples, ignoring those in which a bin is empty."""
-    finite = np.isfinite(log_density)
-    number = np.maximum(finite.sum(axis=0), 1)
-    mean = np.where(finite, log_density, 0.0).sum(axis=0) / number
-    square = np.where(finite, log_density - mean, 0.0) ** 2
-    # resampling B blocks underestimates the variance of a mean by the factor (B - 1) / B
-    return np.asarray(np.sqrt(square.sum(axis=0) / number * n_blocks / (n_blocks - 1)))
 
 
 def _log_density(sums: FloatArray, volume: FloatArray) -> FloatArray:
@@ -221,13 +146,3 @@ def _checked_edges(values: ArrayLike) -> FloatArray:
         fix = "use for example `numpy.linspace(0.0, 1.0, 41)`"
         raise ValueError(message("`edges`", "at least two ascending bin edges", f"{edge.shape}", fix))
     return edge
-
-
-def _checked_weights(values: ArrayLike, n_frames: int) -> FloatArray:
-    weight = _checked(values, "weights")
-    if weight.shape[0] != n_frames or (weight < 0).any() or not weight.any():
-        got = f"{weight.shape[0]} values, smallest {weight.min():g}"
-        raise ValueError(
-            message("`weights`", f"{n_frames} non-negative values, not all zero", got, "pass one for each frame")
-        )
-    return weight

@@ -12,7 +12,8 @@ import logging
 
 import numpy as np
 
-from flashmd.analysis._arrays import ArrayLike, FloatArray, as_float
+from flashmd.analysis._arrays import ArrayLike, FloatArray, IntArray, as_float
+from flashmd.analysis.bootstrap import DEFAULT_BLOCKS, Blocks, block_draws, block_index
 from flashmd.errors import message, require
 from flashmd.units import BOLTZMANN
 
@@ -74,6 +75,51 @@ def mbar_weights(u_kn: ArrayLike, n_k: ArrayLike, target: ArrayLike) -> FloatArr
     if int(number.sum()) != potential.shape[1]:
         fix = "count the frames of each state"
         raise ValueError(message("`n_k`", f"a sum of {potential.shape[1]} frames", f"{int(number.sum())}", fix))
+    return _weights(potential, number, goal)
+
+
+def resampled_weights(
+    u_kn: ArrayLike,
+    state: ArrayLike,
+    target: ArrayLike,
+    *,
+    trajectory: ArrayLike | None = None,
+    blocks: Blocks = DEFAULT_BLOCKS,
+) -> FloatArray:
+    """Return the MBAR weights of every frame in each sample of a block bootstrap.
+
+    The free energies between the states are solved for anew in each sample, so errors that are computed with these
+    weights include theirs. For umbrella sampling this is most of the error.
+
+    Args:
+        u_kn: [n_states, n_frames], reduced potential of every frame in every sampled state.
+        state: [n_frames], state each frame was sampled from.
+        target: [n_frames], reduced potential of every frame in the target ensemble.
+        trajectory: [n_frames], continuous trajectory of each frame; no block spans two.
+        blocks: number of blocks, resamples and seed.
+
+    Returns:
+        [n_resamples, n_frames], weights of sum 1 each; 0 for frames that were not drawn.
+
+    Raises:
+        MissingDependencyError: pymbar is absent.
+        ValueError: shapes do not fit, or fewer frames than blocks.
+    """
+    potential, index, goal = as_float(u_kn), as_float(state).astype(np.int64), as_float(target)
+    mbar_weights(potential, np.bincount(index, minlength=potential.shape[0]), goal)  # checks the shapes
+    block = block_index(goal.size, blocks.n_blocks, trajectory=trajectory)
+    draws = block_draws(int(block.max()) + 1, blocks)
+    result = np.zeros((blocks.n_resamples, goal.size))
+    for sample, times in enumerate(draws):
+        multiplicity = times[block]
+        picked = np.repeat(np.arange(goal.size), multiplicity)
+        number = np.bincount(index[picked], minlength=potential.shape[0]).astype(np.float64)
+        weight = _weights(potential[:, picked], number, goal[picked])
+        result[sample] = np.bincount(picked, weights=weight, minlength=goal.size)
+    return result
+
+
+def _weights(potential: FloatArray, number: FloatArray, goal: FloatArray) -> FloatArray:
     solver = _import_pymbar()(potential, number.astype(np.int64), solver_protocol="robust")
     sampled = number > 0
     exponent = (np.asarray(solver.f_k) + np.log(np.where(sampled, number, 1.0)))[:, None] - potential
@@ -110,10 +156,13 @@ def temperature_weights(
     return mbar_weights(potential, np.bincount(index, minlength=kelvin.size), target)
 
 
-def umbrella_weights(coordinate: ArrayLike, center: ArrayLike, *, spring: float, temperature: float) -> FloatArray:
-    r"""Return the unbiased weight of every frame of umbrella sampling at one temperature.
+def umbrella_potentials(
+    coordinate: ArrayLike, center: ArrayLike, *, spring: float, temperature: float
+) -> tuple[FloatArray, IntArray]:
+    r"""Return the reduced bias of every frame in every window of umbrella sampling, and the window of each frame.
 
-    The bias of a window with centre :math:`q_0` is :math:`\tfrac{1}{2} k (q - q_0)^2`.
+    The bias of a window with centre :math:`q_0` is :math:`\tfrac{1}{2} k (q - q_0)^2`. Without it, the reduced
+    potential is the same in all windows and counts as zero, so ``target = 0`` is the unbiased ensemble.
 
     Args:
         coordinate: [n_frames], the biased coordinate.
@@ -122,19 +171,24 @@ def umbrella_weights(coordinate: ArrayLike, center: ArrayLike, *, spring: float,
         temperature: K.
 
     Returns:
-        [n_frames], weights of sum 1.
+        `u_kn` [n_windows, n_frames] and `state` [n_frames].
 
     Raises:
-        MissingDependencyError: pymbar is absent.
-        ValueError: shapes do not fit.
+        ValueError: shapes differ.
+
+    Example:
+        >>> import numpy as np
+        >>> u_kn, state = umbrella_potentials([0.0, 0.1], [0.0, 0.2], spring=100.0, temperature=300.0)
+        >>> mbar_weights(u_kn, np.bincount(state), np.zeros(2)).shape
+        (2,)
     """
     value, window = as_float(coordinate), as_float(center)
     if value.shape != window.shape:
         got = f"{window.shape} for {value.shape}"
         raise ValueError(message("`center`", "one centre for each frame", got, "name the window of each frame"))
-    centers, number = np.unique(window, return_counts=True)
+    centers, state = np.unique(window, return_inverse=True)
     bias = 0.5 * spring * (value[None, :] - centers[:, None]) ** 2 / (BOLTZMANN * temperature)
-    return mbar_weights(bias, number, np.zeros_like(value))
+    return bias, state.astype(np.int64)
 
 
 def effective_samples(weights: ArrayLike) -> float:

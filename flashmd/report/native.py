@@ -59,8 +59,9 @@ def read_reference(path: str | Path, native: Native, *, n_beads: int, temperatur
 
     Frames of that temperature are used where there are any. Otherwise all frames are reweighted to it by MBAR from
     their potential energies. Arrays of the file: `positions` [n_frames, n_beads, 3] in nm, `temperature` [n_frames] or
-    one number in K, and where they apply `potential` [n_frames] in kJ/mol, `trajectory` [n_frames], and `weights`
-    [n_frames] for samples of a biased simulation (`flashmd.analysis.umbrella_weights`).
+    one number in K, and where they apply `potential` [n_frames] in kJ/mol, `trajectory` [n_frames], `weights`
+    [n_frames] for samples of a biased simulation, and `resampled_weights` [n_resamples, n_frames], the weights in each
+    bootstrap sample (`flashmd.analysis.resampled_weights`).
 
     Args:
         path: NPZ file.
@@ -82,18 +83,19 @@ def read_reference(path: str | Path, native: Native, *, n_beads: int, temperatur
     if positions.shape[1] == n_beads:
         positions = positions[:, native.beads]
     kelvin = np.broadcast_to(kelvin, (n_frames,))
-    trajectory = data.get("trajectory")
     member = np.abs(kelvin - temperature) <= _SAME_TEMPERATURE
     if member.sum() >= _FEWEST_FRAMES or "weights" in data:
         if not member.any():
             raise _unreachable(path, temperature, kelvin, "weights that hold for another temperature")
-        chosen = {name: None if data.get(name) is None else data[name][member] for name in ("weights", "trajectory")}
-        return Ensemble("all-atom", positions[member], temperature, chosen["weights"], chosen["trajectory"])
+        weights, trajectory, resampled = (
+            data[name][..., member] if name in data else None for name in ("weights", "trajectory", "resampled_weights")
+        )
+        return Ensemble("all-atom", positions[member], temperature, weights, trajectory, resampled)
     if "potential" not in data:
         raise _unreachable(path, temperature, kelvin, "no array `potential` to reweight with")
     ladder, rung = np.unique(kelvin, return_inverse=True)
     weights = temperature_weights(data["potential"], rung, ladder, temperature=temperature)
-    return Ensemble("all-atom (MBAR)", positions, temperature, weights, trajectory)
+    return Ensemble("all-atom (MBAR)", positions, temperature, weights, data.get("trajectory"))
 
 
 def _unreachable(path: str | Path, temperature: float, kelvin: FloatArray, detail: str) -> ValueError:
@@ -103,7 +105,7 @@ def _unreachable(path: str | Path, temperature: float, kelvin: FloatArray, detai
 
 
 def _load(path: Path) -> dict[str, FloatArray]:
-    names = ("positions", "temperature", "potential", "trajectory", "weights")
+    names = ("positions", "temperature", "potential", "trajectory", "weights", "resampled_weights")
     fix = "save it with `numpy.savez(path, positions=..., temperature=...)`, in nm and K"
     try:
         with np.load(path, allow_pickle=False) as content:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from flashmd.analysis import Basins, Blocks, Comparison, Estimate, Summary, round_trips, summarize
+from flashmd.analysis.bootstrap import DEFAULT_BLOCKS
 from flashmd.analysis.compare import DEFAULT_BASINS, compare
-from flashmd.analysis.free_energy import DEFAULT_BLOCKS
 from flashmd.errors import message
 from flashmd.report.ensembles import lowest_rmsd, rung_ensemble
 from flashmd.report.native import Native, read_native, read_reference

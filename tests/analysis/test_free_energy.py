@@ -135,7 +135,7 @@ def test_messages() -> None:
         free_energy([x, x[:50]], [[0.0, 1.0], [0.0, 1.0]], temperature=300.0)
     with pytest.raises(ValueError, match="`edges`: expected at least two ascending bin edges"):
         free_energy([x], [[1.0, 0.0]], temperature=300.0)
-    with pytest.raises(ValueError, match="`weights`: expected 100 non-negative values, not all zero"):
+    with pytest.raises(ValueError, match="`weights`: expected 100 finite, non-negative values, not all zero"):
         free_energy([x], [[0.0, 1.0]], temperature=300.0, weights=x)
     with pytest.raises(ValueError, match="histogram: expected a bin of at least 10 samples, got 0"):
         free_energy([x], [[1.0, 2.0]], temperature=300.0)
