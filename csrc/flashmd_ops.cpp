@@ -162,10 +162,9 @@ NeighborTensors new_lists(const Tensor& ptr, const Tensor& row_ptr, const Tensor
   return {one_each(), one_each(), torch::stable::new_empty(ptr, {n_edges, 3}), row_ptr, one_each(), status};
 }
 
-// Edges to write out: none where the search failed or would overflow, which the caller reads from the status.
-int64_t wanted_edges(const NeighborStatus& status, int64_t capacity) {
-  const bool fits = capacity < 0 || status.found <= capacity;
-  return status.bad_atom < 0 && status.bad_system < 0 && fits ? status.found : 0;
+// Whether there is a list to write: otherwise it stays empty and the caller reads the reason from the status.
+bool has_list(const NeighborStatus& status, int64_t capacity) {
+  return status.bad_atom < 0 && status.bad_system < 0 && (capacity < 0 || status.found <= capacity);
 }
 
 template <typename T>
@@ -174,8 +173,8 @@ NeighborTensors search_on_cpu(const Batch<T>& batch, const Tensor& ptr, int64_t 
   const NeighborStatus& found = search.status();
   const Tensor row_ptr = torch::stable::new_empty(ptr, {batch.n_atoms + 1}),
                status = torch::stable::new_empty(ptr, {3});
-  const NeighborTensors lists = new_lists(ptr, row_ptr, status, wanted_edges(found, capacity));
-  if (lists.receiver.numel() == found.found) search.write(lists.output());
+  const NeighborTensors lists = new_lists(ptr, row_ptr, status, has_list(found, capacity) ? found.found : 0);
+  if (has_list(found, capacity)) search.write(lists.output());
   int64_t* report = mutable_data<int64_t>(status);
   report[0] = found.found;
   report[1] = found.bad_atom;
@@ -190,8 +189,8 @@ NeighborTensors search_on_cuda(const Batch<T>& batch, const Tensor& ptr, int64_t
                status = torch::stable::new_empty(ptr, {3});
   cuda::neighbor_count(batch, mutable_data<int64_t>(row_ptr), mutable_data<int64_t>(status), scope.stream);
   const NeighborStatus found = cuda::read_status(data<int64_t>(status), scope.stream);
-  const NeighborTensors lists = new_lists(ptr, row_ptr, status, wanted_edges(found, capacity));
-  if (lists.receiver.numel() == found.found) cuda::neighbor_fill(batch, lists.output(), scope.stream);
+  const NeighborTensors lists = new_lists(ptr, row_ptr, status, has_list(found, capacity) ? found.found : 0);
+  if (has_list(found, capacity)) cuda::neighbor_fill(batch, lists.output(), scope.stream);
   return lists;
 }
 
