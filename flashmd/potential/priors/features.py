@@ -108,11 +108,12 @@ def _torsion_gradient(vectors: Vectors) -> tuple[Tensor, Vectors]:
 
 
 DISTANCE = Feature("distance", 2, ((0, 1),), _distance, _distance_gradient)
-"""|x_1 - x_0|, nm."""
+"""Length of ``x_1 - x_0``, nm."""
 COSINE = Feature("cosine", 3, ((1, 0), (1, 2)), _cosine, _cosine_gradient)
 """Cosine of the angle at the middle atom."""
 ANGLE = Feature("angle", 3, ((1, 0), (1, 2)), _angle, _angle_gradient)
-"""Angle at the middle atom, rad, in [0, pi]: atan2(|u x v|, u . v)."""
+"""Angle at the middle atom, rad, in [0, pi]: ``atan2(|u x v|, u . v)``."""
 TORSION = Feature("torsion", 4, ((0, 1), (1, 2), (2, 3)), _torsion, _torsion_gradient)
-"""Dihedral angle, rad, in (-pi, pi], IUPAC sign: atan2(|b2| b1 . (b2 x b3), (b1 x b2) . (b2 x b3))."""
+"""Dihedral angle, rad, in (-pi, pi], IUPAC sign:
+``atan2(|b2| b1 . (b2 x b3), (b1 x b2) . (b2 x b3))``."""
 FEATURES = (DISTANCE, COSINE, ANGLE, TORSION)
