@@ -34,7 +34,7 @@ def save(potential: Potential, path: str | Path, metadata: Mapping[str, Any] | N
 
     Args:
         potential: a potential of a registered class.
-        path: file to write, by custom `*.safetensors`.
+        path: file to write, by custom `*.safetensors`; replaced at once where it exists.
         metadata: JSON values that say where the model comes from; added to those the potential has.
 
     Raises:
@@ -52,7 +52,11 @@ def save(potential: Potential, path: str | Path, metadata: Mapping[str, Any] | N
         "metadata": {**own, **(metadata or {})},
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()}
-    safetensors.torch.save_file(tensors, str(path), metadata={"flashmd": json.dumps(document, sort_keys=True)})
+    # The order of the terms is kept: it is the order of summation. A file appears complete or not at all.
+    text, file = json.dumps(document), Path(path)
+    partial = file.with_name(f"{file.name}.partial")
+    safetensors.torch.save_file(tensors, str(partial), metadata={"flashmd": text})
+    partial.replace(file)
 
 
 def load(path: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Potential:

@@ -48,8 +48,9 @@ class VerletList:
         self.backend = backend
         self.n_builds = 0
         self.reference_positions: Tensor | None = None
-        self._frame: tuple[Tensor, Tensor, Tensor] | None = None
-        self._versions: tuple[int, int, int] | None = None
+        self._frame: tuple[Tensor, ...] | None = None
+        self._values: tuple[Tensor, ...] = ()
+        self._versions: tuple[int, ...] | None = None
         self._edges: Edges | None = None
         self._pairs: EdgePairs | None = None
         self._pairs_known = False
@@ -91,7 +92,7 @@ class VerletList:
 
     def _remember(self, system: System) -> None:
         self._frame = (system.batch, system.cell, system.pbc)
-        self._versions = (system.batch._version, system.cell._version, system.pbc._version)
+        self._versions = _versions(self._frame)
         self._values = (system.batch.clone(), system.cell.detach().clone(), system.pbc.clone())
 
     def _covers(self, positions: Tensor, system: System) -> bool:
@@ -109,11 +110,19 @@ class VerletList:
         frame = (system.batch, system.cell, system.pbc)
         if self._frame is None:
             return False
-        versions = (system.batch._version, system.cell._version, system.pbc._version)
-        if all(new is old for new, old in zip(frame, self._frame, strict=True)) and versions == self._versions:
+        versions = _versions(frame)
+        unchanged = versions is not None and versions == self._versions
+        if unchanged and all(new is old for new, old in zip(frame, self._frame, strict=True)):
             return True
         for new, old in zip(frame, self._values, strict=True):
             if new.shape != old.shape or new.device != old.device or not torch.equal(new.detach(), old):
                 return False
         self._frame, self._versions = frame, versions
         return True
+
+
+def _versions(tensors: tuple[Tensor, ...]) -> tuple[int, ...] | None:
+    """Return how often each tensor was changed in place, or None where a tensor of inference mode does not count."""
+    if any(tensor.is_inference() for tensor in tensors):
+        return None
+    return tuple(tensor._version for tensor in tensors)
