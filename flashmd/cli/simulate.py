@@ -29,7 +29,7 @@ def simulate(
     """Run replica-exchange molecular dynamics of a coarse-grained model.
 
     Ctrl-C leaves a checkpoint; `--resume DIR` continues it exactly where it stopped. With `--resume`, `--set` may
-    change `n_steps` or `duration`, `checkpoint_interval`, `threads` and `device`.
+    change `n_steps` or `duration`, `checkpoint_interval`, `threads` and `device`, and name files that have moved.
     """
     from flashmd.md.prepare import prepare
     from flashmd.md.simulate import simulate as run

@@ -27,8 +27,10 @@ from flashmd.md.config_errors import explain
 from flashmd.units import parse_quantity
 
 MAX_TEMPERATURES = 1 << 14
-FREE_TO_CHANGE = frozenset({"n_steps", "checkpoint_interval", "device", "threads", "output"})
+FREE_TO_CHANGE = frozenset({"n_steps", "checkpoint_interval", "device", "threads"})
 """Keys that may differ when a run is resumed: none of them changes what an earlier step has written."""
+PLACES = frozenset({"model", "structure", "initial", "output"})
+"""Keys that name files, which may have moved; their content is compared instead."""
 
 
 def _reads(unit: str) -> BeforeValidator:

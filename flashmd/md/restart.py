@@ -7,20 +7,20 @@ old one. Whatever was written after the last checkpoint is cut off when the run 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 import flashmd
 from flashmd.errors import CheckpointError, message
-from flashmd.md.config import FREE_TO_CHANGE, RunConfig
+from flashmd.md.config import FREE_TO_CHANGE, PLACES, RunConfig
 from flashmd.md.replica_exchange import Exchanges
 from flashmd.md.run_folder import write_atomically
 from flashmd.md.state import MDState
@@ -55,6 +55,15 @@ class Checkpoint:
 
     tensors: dict[str, Tensor]
     metadata: dict[str, Any]
+
+
+def beads_hash(system: System) -> str:
+    """Return the sha256 of all that a structure file says of the beads, positions excepted."""
+    digest = hashlib.sha256()
+    parts = {"types": system.types, "masses": system.masses, "ptr": system.ptr, **system.interactions}
+    for name in sorted(parts):
+        digest.update(name.encode() + b"\0" + parts[name].cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def model_memory(model: object) -> dict[str, Tensor]:
@@ -100,8 +109,6 @@ def write_checkpoint(
         "forces": state.forces,
         "energy": state.energy,
         "cell": state.system.cell,
-        "types": state.system.types,
-        "masses": state.system.masses,
         "holder": exchanges.holder,
         "proposed": exchanges.proposed,
         "accepted": exchanges.accepted,
@@ -113,6 +120,7 @@ def write_checkpoint(
         "flashmd": flashmd.__version__,
         "step": state.step,
         "model_hash": model_hash,
+        "beads": beads_hash(state.system),
         "sizes": sizes,
         "config": config.resolved(),
     }
@@ -155,18 +163,16 @@ def check_matches(checkpoint: Checkpoint, *, config: RunConfig, model_hash: str,
         expected, fix = f"the model {content['model_hash'][:16]} it was started with", "pass the model of that run"
         raise CheckpointError(message(f"run {folder}", expected, f"model {model_hash[:16]}", fix))
     new, old = config.resolved(), content["config"]
-    fixed = sorted((new.keys() | old.keys()) - FREE_TO_CHANGE)
+    fixed = sorted((new.keys() | old.keys()) - FREE_TO_CHANGE - PLACES)
     changed = [key for key in fixed if new.get(key) != old.get(key)]
     if changed:
         expected = ", ".join(f"`{key}: {old.get(key)}`" for key in changed)
         got = ", ".join(f"`{key}: {new.get(key)}`" for key in changed)
         fix = f"leave them as they were (only {', '.join(sorted(FREE_TO_CHANGE))} may change) or start another run"
         raise CheckpointError(message(f"run {folder}", expected, got, fix))
-    for name in ("types", "masses"):
-        stored, present = checkpoint.tensors[name], getattr(system, name).cpu()
-        if not torch.equal(stored, present):
-            fix = "put back the structure file of that run"
-            raise CheckpointError(message(f"run {folder}", f"the {name} of its checkpoint", "other beads", fix))
+    if content["beads"] != beads_hash(system):
+        fix = "put back the structure file of that run"
+        raise CheckpointError(message(f"run {folder}", "the beads of its checkpoint", "other beads or bonds", fix))
     for name, size in content["sizes"].items():
         present_size = (folder / name).stat().st_size if (folder / name).exists() else 0
         if present_size < size:

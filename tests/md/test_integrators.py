@@ -6,8 +6,11 @@ import dataclasses
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from flashmd.md import LangevinBAOAB, MDState, VelocityVerlet
+from flashmd.md import LangevinBAOAB, MDState, TemperatureLadder, VelocityVerlet
+from flashmd.md.failure import is_sound
+from flashmd.md.reporters import Records
 from flashmd.md.state import initial_state, kinetic_temperature, recentre
 from flashmd.protocols import EnergyModel
 from flashmd.system import System
@@ -85,6 +88,36 @@ def test_replicas_of_different_size_share_a_batch() -> None:
     assert torch.equal(integrator.step(state, Free()).velocities[2:], integrator.step(alone, Free()).velocities)
     per_replica = kinetic_temperature(state, backend=BACKEND)
     torch.testing.assert_close(per_replica[1:], kinetic_temperature(alone, backend=BACKEND), rtol=1e-14, atol=0.0)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses every operator whose result the host would have to wait for."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        waits = (
+            torch.ops.aten._local_scalar_dense.default,
+            torch.ops.aten.nonzero.default,
+            torch.ops.aten.equal.default,
+        )
+        assert func not in waits, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+def test_steps_and_exchanges_do_not_wait_for_the_device() -> None:
+    ladder = TemperatureLadder([300.0, 310.0, 320.0], 2, seed=1, backend="kernel")
+    exchanges, records, model = ladder.init(), Records(), DoubleWell(barrier=3.0, half_width=0.2, stiffness=200.0)
+    integrator = LangevinBAOAB(0.004, 1.0, seed=1)
+    state = integrator.init(beads(6), model, temperature=ladder.values[exchanges.temperature_index()])
+    with NoWaiting():
+        for attempt in range(4):
+            state = integrator.step(state, model)
+            state, exchanges = ladder.step(state, exchanges, attempt=attempt)
+            records.save(state, exchanges)
+            records.log(state, exchanges, backend="kernel")
+            state = recentre(state)
+        is_sound(state)
+    with NoWaiting(), pytest.raises(AssertionError, match="waits for the device"):
+        float(state.energy[0])
 
 
 def test_recentring_moves_replicas_as_a_whole() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
+import shutil
 from pathlib import Path
 
 import mdtraj
@@ -26,6 +28,7 @@ from tests.md.analytic import (
     Harmonic,
     Killed,
     Remembering,
+    beads,
     contents,
     run,
     run_config,
@@ -220,8 +223,19 @@ def test_another_model_is_refused(whole: Path) -> None:
 def test_other_beads_are_refused(whole: Path, model: Harmonic) -> None:
     plan = run_plan(run_config(whole), model)
     plan.system.masses[0] = 13.0
-    with pytest.raises(CheckpointError, match=r"expected the masses of its checkpoint, got other beads"):
+    text = r"expected the beads of its checkpoint, got other beads or bonds\. To fix it, put back the structure file"
+    with pytest.raises(CheckpointError, match=text):
         simulate(plan, resume=True, console=Console(file=io.StringIO()))
+    bonded = dataclasses.replace(beads(6), interactions={"bonds": torch.tensor([[0, 1]])})
+    other = dataclasses.replace(run_plan(run_config(whole), model), system=bonded)
+    with pytest.raises(CheckpointError, match=text):
+        simulate(other, resume=True, console=Console(file=io.StringIO()))
+
+
+def test_files_may_move(tmp_path: Path, whole: Path, model: Harmonic) -> None:
+    shutil.copytree(whole, tmp_path / "moved")
+    moved = run_config(tmp_path / "moved", model="elsewhere", structure="/elsewhere.pdb", n_steps=130)
+    assert run(moved, model, resume=True).step == 130
 
 
 def test_a_shortened_trajectory_is_refused(tmp_path: Path, model: Harmonic) -> None:
