@@ -49,11 +49,17 @@ class ProgressReport:
         if self._bar is not None:
             self._bar.stop()
 
+    def elapsed(self) -> float:
+        """Return the wall time since the start, s."""
+        return max(time.perf_counter() - self._begin, 1e-9)
+
+    def simulated(self, step: int) -> float:
+        """Return the simulated time since the start, ns of all replicas together."""
+        return (step - self._first) * self._time_step * 1e-3 * self._n_replicas
+
     def nanoseconds_per_day(self, step: int) -> float:
         """Return the speed since the start, ns/day of all replicas together."""
-        elapsed = max(time.perf_counter() - self._begin, 1e-9)
-        simulated = (step - self._first) * self._time_step * 1e-3 * self._n_replicas
-        return simulated * _SECONDS_PER_DAY / elapsed
+        return self.simulated(step) * _SECONDS_PER_DAY / self.elapsed()
 
     def update(self, step: int) -> None:
         """Show that `step` is reached."""

@@ -9,6 +9,7 @@ file                                    content
 `T_300.0K_walker_1.xtc`                 the same for walker 1, where there is more than one walker
 `log.csv`                               energies, temperature held and kinetic temperature of every replica
 `exchanges.csv`                         proposed and accepted exchanges of each pair of temperatures
+`performance.csv`                       simulated and wall time of each call of `simulate`
 `checkpoint.safetensors`                all that a bitwise continuation needs
 `failure.npz`, `failure.pdb`            last finite state of a replica that exploded
 ======================================  =====================================================================
@@ -33,10 +34,12 @@ _OWN_PATTERNS = (
     "T_*K_walker_*.xtc",
     "log.csv",
     "exchanges.csv",
+    "performance.csv",
     "checkpoint.safetensors",
     "failure.npz",
     "failure.pdb",
 )
+PERFORMANCE_COLUMNS = ("simulated_ns", "wall_s")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -71,9 +74,24 @@ class RunFolder:
         return self.path / "exchanges.csv"
 
     @property
+    def performance(self) -> Path:
+        """Simulated and wall time of each call."""
+        return self.path / "performance.csv"
+
+    @property
     def checkpoint(self) -> Path:
         """State to continue from."""
         return self.path / "checkpoint.safetensors"
+
+    def add_performance(self, *, simulated_ns: float, wall_s: float) -> None:
+        """Append a line on one call: nanoseconds of all replicas together and seconds.
+
+        Raises:
+            OutputError: the disk is full or not writable; the old content stays.
+        """
+        header = ",".join(PERFORMANCE_COLUMNS) + "\n"
+        known = self.performance.read_text(encoding="utf-8") if self.performance.exists() else header
+        write_atomically(self.performance, f"{known}{simulated_ns:.9g},{wall_s:.3f}\n".encode())
 
     def create(self, *, overwrite: bool) -> None:
         """Make the folder, or clear it of an earlier run's files; files of others are left alone.

@@ -67,6 +67,8 @@ def simulate(
             run.chunk(lambda: interruption.received is not None)
             report.update(run.state.step)
         run.checkpoint()
+        if report.simulated(run.state.step) > 0:
+            run.folder.add_performance(simulated_ns=report.simulated(run.state.step), wall_s=report.elapsed())
     step = run.state.step
     return RunSummary(
         folder=run.folder.path,

@@ -25,7 +25,7 @@ def report_figure(results: Results) -> Figure:
         width_ratios=(1.15, 1.0, 1.0),
     )  # fmt: skip
     axes = [figure.add_subplot(cells[row, column]) for row in range(2) for column in range(3)]
-    panels.surface(figure, axes[0], model.surface)
+    panels.surface(figure, axes[0], model.surface, top=panels.scale_top(model.surface))
     style.panel_title(axes[0], f"Free-energy surface, {model.temperature:.0f} K")
     lines = [(model, style.MODEL)] + ([(reference, style.REFERENCE)] if reference is not None else [])
     panels.profiles(axes[1], [(s.rmsd_profile, s.label, c) for s, c in lines], label=panels.RMSD_LABEL)
@@ -47,10 +47,11 @@ def comparison_figure(comparison: Comparison) -> Figure:
     """Return a model beside its reference; to be called and saved within `style.styled`."""
     model, reference = comparison.model, comparison.reference
     figure = style.new_figure(_WIDTH, _HEIGHT)
-    cells = GridSpec(2, 2, figure=figure, left=0.06, right=0.97, top=0.93, bottom=0.075, wspace=0.2, hspace=0.36)
+    cells = GridSpec(2, 2, figure=figure, left=0.05, right=0.985, top=0.945, bottom=0.075, wspace=0.16, hspace=0.32)
     axes = [figure.add_subplot(cells[row, column]) for row in range(2) for column in range(2)]
+    top = max(panels.scale_top(each.surface) for each in (model, reference))
     for place, each in zip(axes[:2], (model, reference), strict=True):
-        panels.surface(figure, place, each.surface)
+        panels.surface(figure, place, each.surface, top=top)
         style.panel_title(place, f"{each.label}, {each.temperature:.0f} K")
     highest = max(place.get_ylim()[1] for place in axes[:2])
     for place in axes[:2]:

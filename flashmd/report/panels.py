@@ -25,13 +25,17 @@ _MOST_COLUMNS = 400
 _SIGMAS = 1.96
 
 
-def surface(figure: Figure, axes: Axes, energy: FreeEnergy, *, top: float | None = None) -> None:
-    """Draw a free-energy surface over Q (across) and RMSD (up)."""
+def scale_top(energy: FreeEnergy) -> float:
+    """Return where the colour scale of a surface ends, kJ/mol."""
+    return min(_TOP_ENERGY, float(np.ceil(np.nanmax(energy.values) + 0.5)))
+
+
+def surface(figure: Figure, axes: Axes, energy: FreeEnergy, *, top: float) -> None:
+    """Draw a free-energy surface over Q (across) and RMSD (up), coloured from 0 to `top`."""
     q, distance = energy.edges
     values = np.ma.masked_invalid(energy.values.T)
     axes.set_facecolor(style.UNSEEN)
-    limit = top or min(_TOP_ENERGY, float(np.ceil(values.max() + 0.5)))
-    image = axes.pcolormesh(q, distance, values, cmap=style.SURFACE_MAP, vmin=0.0, vmax=limit, rasterized=True)
+    image = axes.pcolormesh(q, distance, values, cmap=style.SURFACE_MAP, vmin=0.0, vmax=top, rasterized=True)
     seen = np.flatnonzero(np.isfinite(energy.values).any(axis=0))
     axes.set_ylim(0.0, float(distance[min(seen[-1] + 2, distance.size - 1)]))
     axes.set_xlim(0.0, 1.0)

@@ -19,7 +19,7 @@ from flashmd.cg.mapping import map_structure
 from flashmd.errors import FlashMDError, message
 from flashmd.md.config import RunConfig
 from flashmd.md.config_file import parse_config
-from flashmd.md.run_folder import RunFolder, trajectory_names
+from flashmd.md.run_folder import PERFORMANCE_COLUMNS, RunFolder, trajectory_names
 from flashmd.report.types import FloatArray, IntArray
 
 _STEP_PERIOD = 2**31  # XTC stores 31 bits of the step
@@ -124,7 +124,7 @@ def read_run(path: str | Path) -> Run:
         kinetic=kinetic,
         proposed=proposed,
         accepted=accepted,
-        nanoseconds_per_day=_read_speed(folder.path / "performance.csv"),
+        nanoseconds_per_day=_read_speed(folder.performance),
     )
 
 
@@ -229,7 +229,7 @@ def _read_exchanges(path: Path, n_pairs: int) -> tuple[IntArray, IntArray]:
 def _read_speed(path: Path) -> float | None:
     if not path.is_file():
         return None
-    table = _rows(path, ("simulated_ns", "wall_s"))
+    table = _rows(path, PERFORMANCE_COLUMNS)
     wall = float(table["wall_s"].sum())
     return float(table["simulated_ns"].sum()) * 86400.0 / wall if wall > 0 else None
 

@@ -13,6 +13,7 @@ import pytest
 from flashmd.md.config_file import parse_config
 from flashmd.md.reporters import EXCHANGE_COLUMNS, LOG_COLUMNS, encode_xtc
 from flashmd.md.run_folder import trajectory_names
+from flashmd.units import BOLTZMANN
 
 STRUCTURES = Path(__file__).parents[2] / "data" / "structures"
 NATIVE = STRUCTURES / "chignolin_native_ca.pdb"
@@ -31,7 +32,20 @@ class Written:
     positions: np.ndarray  # [n_times, n_slots, n_beads, 3]
 
 
-def write_run(path: Path, *, n_temperatures: int = 3, walkers: int = 2, n_times: int = 120) -> Written:
+def equilibrium(gap: float, temperature: float) -> float:
+    """Folded share of two states, the unfolded one `gap` (kJ/mol) higher and equally likely at 340 K."""
+    return float(1.0 / (1.0 + np.exp(-gap / BOLTZMANN * (1.0 / temperature - 1.0 / 340.0))))
+
+
+def write_run(
+    path: Path,
+    *,
+    n_temperatures: int = 3,
+    walkers: int = 2,
+    n_times: int = 120,
+    two_state_gap: float | None = None,
+) -> Written:
+    """Write a run; with a gap (kJ/mol) the energies are those of two states in equilibrium, otherwise noise."""
     generator = np.random.default_rng(0)
     path.mkdir(parents=True)
     kelvin = [300.0, 340.0, 380.0][:n_temperatures]
@@ -55,11 +69,16 @@ def write_run(path: Path, *, n_temperatures: int = 3, walkers: int = 2, n_times:
     native.save_pdb(str(path / "topology.pdb"))
     extended = mdtraj.load(str(STRUCTURES / "chignolin_unfolded_ca.pdb")).xyz[0]
     share = np.repeat(np.linspace(0.8, 0.4, n_temperatures), walkers)
+    if two_state_gap is not None:
+        share = np.array([equilibrium(two_state_gap, each) for each in kelvin])
     folded = generator.uniform(size=(n_times, n_replicas)) < share
     positions = np.where(folded[..., None, None], native.xyz[0], extended)
     positions = (positions + generator.normal(0.0, 0.02, positions.shape)).astype(np.float32)
     rung = np.array([np.repeat(np.roll(np.arange(n_temperatures), t), walkers) for t in range(n_times)])
     energy = generator.normal(-100.0, 10.0, (n_times, n_replicas)).round(6)
+    if two_state_gap is not None:
+        # rung and slot agree for one walker
+        energy = np.where(np.take_along_axis(folded, rung, axis=1), 0.0, two_state_gap)
     steps = [(t + 1) * INTERVAL for t in range(n_times)]
     names = trajectory_names(kelvin, walkers)
     for name, data in zip(names, encode_xtc(positions, steps, [0.004 * s for s in steps]), strict=True):
