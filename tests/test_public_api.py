@@ -21,6 +21,8 @@ def documented() -> dict[str, set[str]]:
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if heading := re.match(r"## (flashmd\S*)", line):
             lists[heading[1]] = set()
+        elif item := re.match(r"   (flashmd[\w.]*)\.(\w+)$", line):
+            lists[item[1]].add(item[2])
         elif item := re.match(r"- `(\w+)`", line):
             lists[list(lists)[-1]].add(item[1])
     return lists
@@ -55,5 +57,5 @@ def test_exports_exist_and_have_docstrings(name: str) -> None:
     assert package.__doc__
     for each in exported(name):
         value = getattr(package, each)
-        if isinstance(value, type) or callable(value):
+        if isinstance(value, type | types.FunctionType):
             assert value.__doc__, f"{name}.{each} has no docstring"
