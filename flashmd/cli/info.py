@@ -69,27 +69,33 @@ def _describe_model(potential: Potential) -> dict[str, Any]:
 
 
 def _print(content: dict[str, Any]) -> None:
-    """Print facts and one row for each term."""
+    """Print one line for each fact, whole however long, and one row for each term."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    facts = Table(show_header=False, box=None)
-    for key, value in content.items():
-        if key == "bead_types":
-            facts.add_row(key, "not named" if value is None else ", ".join(f"{k}={v}" for k, v in value.items()))
-        elif key == "configurations":
-            facts.add_row(key, f"{value['n_systems']} of {', '.join(map(str, value['n_beads']))} beads")
-        elif key == "metadata":
-            for name, entry in value.items():
-                facts.add_row(name, json.dumps(entry) if isinstance(entry, (dict, list)) else str(entry))
-        elif key != "terms":
-            facts.add_row(key, str(value))
-    console.print(facts)
+    for key, value in _facts(content).items():
+        typer.echo(f"{key:<16}{value}")
+    if "terms" not in content:
+        return
     table = Table("term", "class", "parameters")
-    for term in content.get("terms", []):
+    for term in content["terms"]:
         table.add_row(term["name"], term["class"], str(term["n_parameters"]))
         if "config" in term:
             table.add_row("", ", ".join(f"{k}={v}" for k, v in term["config"].items()), "")
-    if "terms" in content:
-        console.print(table)
+    Console().print(table)
+
+
+def _facts(content: dict[str, Any]) -> dict[str, str]:
+    """Return everything but the terms as text."""
+    facts: dict[str, str] = {}
+    for key, value in content.items():
+        if key == "bead_types":
+            facts[key] = "not named" if value is None else ", ".join(f"{k}={v}" for k, v in value.items())
+        elif key == "configurations":
+            facts[key] = f"{value['n_systems']} of {', '.join(map(str, value['n_beads']))} beads"
+        elif key == "metadata":
+            for name, entry in value.items():
+                facts.setdefault(name, json.dumps(entry) if isinstance(entry, (dict, list)) else str(entry))
+        elif key != "terms":
+            facts[key] = str(value)
+    return facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import struct
 import zipfile
 from pathlib import Path
@@ -13,9 +14,12 @@ import torch
 
 from flashmd.errors import CheckpointError
 from flashmd.potential.mlcg_import import load_any
+from flashmd.potential.mlcg_import.archive import Archive
+from flashmd.potential.mlcg_import.unpickle import unpickle
 from tests.mlcg_files import Call, Described, Name, Persistent, dump, module, tensor, write, write_archive
 
 FLOATS = torch.arange(6.0)
+HONEST = Path(__file__).parents[1] / "continuity" / "data" / "foreign_v1.pt"
 
 
 @pytest.fixture
@@ -242,3 +246,34 @@ def test_exponential_nesting_is_not_expanded(tmp_path: Path) -> None:
     program = b"\x80\x02N" + b"q\x00h\x00\x86" * 60 + b"."
     with pytest.raises(CheckpointError, match="a model or configurations"):
         load_any(write_archive(tmp_path / "model.pt", {"a/data.pkl": program}))
+
+
+def test_random_damage_never_escapes(tmp_path: Path) -> None:
+    # Whatever is overwritten, cut or repeated, the file loads or is refused; no other exception, no warning.
+    with zipfile.ZipFile(HONEST) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    rng = random.Random(0)
+    refused = 0
+    for _ in range(300):
+        program = bytearray(members["archive/data.pkl"])
+        place, length = rng.randrange(len(program)), rng.randrange(1, 12)
+        program[place : place + rng.randrange(length)] = rng.choice(
+            (rng.randbytes(length), program[place // 2 :][:length])
+        )
+        path = write_archive(tmp_path / "model.pt", members | {"archive/data.pkl": bytes(program)})
+        try:
+            load_any(path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 200
+
+
+def test_files_that_torch_writes(tmp_path: Path) -> None:
+    content = {"b": torch.arange(6.0).reshape(2, 3).T, "a": [torch.ones(2, dtype=torch.int64)]}
+    torch.save(content, tmp_path / "new.pt")
+    read = unpickle(Archive(tmp_path / "new.pt"))
+    assert torch.equal(read["b"], content["b"])
+    assert torch.equal(read["a"][0], content["a"][0])
+    torch.save(content, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match="a torch zip archive, got another kind of file"):
+        load_any(tmp_path / "old.pt")

@@ -143,9 +143,10 @@ def _replace_tensors(module: Module, state: dict[str, Any], prefix: str, depth: 
     """Put the trained tensors into the description, taking them out of `state`."""
     if depth > _MAX_DEPTH:
         refuse(module.path, f"at most {_MAX_DEPTH} levels of modules", "more")
-    for table in ("_parameters", "_buffers"):
-        entries = module.node.state[table]
-        for name, old in entries.items():
+    for kind in ("_parameters", "_buffers"):
+        entries = module.table(kind)
+        for name in entries:
+            old = module.entry(name)
             if old is None:
                 continue
             key = f"{prefix}{name}"

@@ -133,7 +133,7 @@ def build(kind: Kind, name: str, types: Tensor, columns: dict[str, Tensor], modu
 def _entries(module: Module, kind: Kind) -> dict[str, Tensor | SparseTable]:
     """Return the buffers of a prior by name after verifying that all and only the known ones are there."""
     entries: dict[str, Tensor | SparseTable] = {}
-    names = {*module.node.state["_buffers"], *module.node.state["_parameters"]}
+    names = {*module.table("_buffers"), *module.table("_parameters")}
     for name in sorted(names):
         value = module.entry(name)
         if value is None:

@@ -64,12 +64,12 @@ class Module:
 
     def children(self) -> dict[str, Module]:
         """Return the submodules that are not None, in order."""
-        table = self._table("_modules")
-        return {name: Module.of(f"{self.path}.{name}", value) for name, value in table.items() if value is not None}
+        modules = self.table("_modules")
+        return {name: Module.of(f"{self.path}.{name}", value) for name, value in modules.items() if value is not None}
 
     def child(self, name: str) -> Module:
         """Return one submodule."""
-        if name not in self._table("_modules"):
+        if name not in self.table("_modules"):
             refuse(self.path, f"a submodule `{name}`", f"`{self.class_path}` without one")
         return self.children()[name]
 
@@ -88,8 +88,8 @@ class Module:
 
     def entry(self, name: str) -> Tensor | SparseTable | None:
         """Return a parameter or buffer, None if it is absent or None."""
-        for table in ("_parameters", "_buffers"):
-            value = self._table(table).get(name)
+        for kind in ("_parameters", "_buffers"):
+            value = self.table(kind).get(name)
             if isinstance(value, (Tensor, SparseTable)):
                 return value
             if value is not None:
@@ -103,11 +103,12 @@ class Module:
             refuse(f"{self.path}.{name}", "a dense tensor", "none" if value is None else "a sparse one")
         return checked(value, f"{self.path}.{name}", shape)
 
-    def _table(self, name: str) -> dict[Any, Any]:
-        table = self.node.state.get(name)
-        if not isinstance(table, dict) or not all(isinstance(key, str) for key in table):
-            refuse(f"{self.path}.{name}", "a table of names", reprlib.repr(table))
-        return table
+    def table(self, name: str) -> dict[str, Any]:
+        """Return one of the tables `_parameters`, `_buffers` and `_modules`."""
+        entries = self.node.state.get(name)
+        if not isinstance(entries, dict) or not all(isinstance(key, str) for key in entries):
+            refuse(f"{self.path}.{name}", "a table of names", reprlib.repr(entries))
+        return entries
 
 
 def checked(value: Tensor, path: str, shape: tuple[int, ...] | None = None) -> Tensor:

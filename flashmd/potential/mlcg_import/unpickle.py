@@ -13,6 +13,7 @@ import pickletools
 import re
 import reprlib
 import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,13 +78,16 @@ def unpickle(archive: Archive) -> Any:
         raise archive.error("`data.pkl`", f"at most {MAX_PICKLE_BYTES} bytes", f"{archive.size('data.pkl')}")
     machine = _Machine(archive)
     try:
-        return machine.run(archive.read("data.pkl"))
+        with warnings.catch_warnings():
+            # The disassembler warns of odd escapes in names; no honest file has them.
+            warnings.simplefilter("error")
+            return machine.run(archive.read("data.pkl"))
     except _MALFORMED as error:
         got = f"{type(error).__name__}: {str(error)[:120]}"
         raise archive.error("`data.pkl`", "a complete pickle", got) from error
 
 
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError, struct.error)
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError, struct.error, Warning)
 _MARK = object()
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
