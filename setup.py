@@ -20,9 +20,11 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 CSRC = ROOT / "csrc"
+SHIPPED = ("models", "structures")
 TARGET_TORCH = "0x020b000000000000"
 CUDA_ARCHITECTURES = ("arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90,compute_90]")
 # No contraction to fused multiply-add: every instruction set and the PyTorch reference then round alike.
@@ -129,6 +131,20 @@ class BuildKernels(build_ext):
         shutil.copy2(library, target)
 
 
+class BuildPackage(build_py):
+    """Place the shipped models and structures, which lie in data/, inside the package of a wheel."""
+
+    def run(self) -> None:
+        """Copy the modules, then the data; an editable install finds data/ where it is."""
+        super().run()
+        if not self.editable_mode:
+            for name in SHIPPED:
+                for path in sorted((ROOT / "data" / name).glob("*")):
+                    target = Path(self.build_lib) / "flashmd" / "data" / name
+                    target.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(path, target)
+
+
 class AnyPythonWheel(bdist_wheel):
     """Tag wheels for every Python 3 of the platform."""
 
@@ -139,5 +155,5 @@ class AnyPythonWheel(bdist_wheel):
 
 setup(
     ext_modules=[Extension("flashmd._kernels", sources=[])],
-    cmdclass={"build_ext": BuildKernels, "bdist_wheel": AnyPythonWheel},
+    cmdclass={"build_ext": BuildKernels, "build_py": BuildPackage, "bdist_wheel": AnyPythonWheel},
 )

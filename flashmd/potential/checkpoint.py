@@ -101,13 +101,19 @@ def resolve(path: str | Path) -> Path:
     """
     if Path(path).is_file():
         return Path(path)
-    shipped = Path(__file__).resolve().parents[2] / "data" / "models"
-    candidate = shipped / f"{str(path).replace('-', '_')}.safetensors"
-    if candidate.is_file():
-        return candidate
-    names = ", ".join(sorted(each.stem.replace("_", "-") for each in shipped.glob("*.safetensors"))) or "none shipped"
+    shipped = _shipped_models()
+    if str(path) in shipped:
+        return shipped[str(path)]
+    names = ", ".join(shipped) or "none shipped"
     fix = "check the path, or train a model with `flashmd train`"
     raise CheckpointError(message("the model", f"a file or one of: {names}", repr(str(path)), fix))
+
+
+def _shipped_models() -> dict[str, Path]:
+    """Return the files of the shipped models by name, from the installed package or from the project's folder."""
+    package = Path(__file__).resolve().parents[1]
+    files = [*package.glob("data/models/*.safetensors"), *package.parent.glob("data/models/*.safetensors")]
+    return {file.stem.replace("_", "-"): file for file in sorted(files)}
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
