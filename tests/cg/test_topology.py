@@ -88,6 +88,17 @@ def test_build_system() -> None:
     assert set(system.interactions) == {"bonds", "angles", "dihedrals", "non_bonded"}
 
 
+def test_built_systems_have_every_list_of_their_resolution() -> None:
+    structure = c_alpha_chain(2)
+    lists = build_system(structure).interactions
+    assert {name: tuple(index.shape) for name, index in lists.items()} == {
+        "bonds": (1, 2),
+        "angles": (0, 3),
+        "dihedrals": (0, 4),
+        "non_bonded": (0, 2),
+    }
+
+
 def test_missing_frame() -> None:
     structure = replace(c_alpha_chain(4))
     with pytest.raises(ValueError, match="`frame`: expected an index of 3 frames, got 3"):
