@@ -1,21 +1,31 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import truncnorm
 
 from flashmd.analysis import Basins, rmsd, summarize
 from flashmd.report import write_comparison
 from flashmd.report.ensembles import ensemble_at, lowest_rmsd, rung_ensemble
-from flashmd.report.native import read_native
+from flashmd.report.native import read_native, read_reference
 from flashmd.report.run import read_run
+from flashmd.units import BOLTZMANN
 from tests.report.conftest import equilibrium, write_run
 
-ROOT = Path(__file__).parents[2]
+SCRIPTS = Path(__file__).parents[2] / "examples" / "analysis"
+
+
+def run_script(name: str, arguments: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run an example as `python NAME ARGUMENTS` would."""
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPTS / name), run_name="__main__")
+    assert ended.value.code == 0
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +56,12 @@ def test_run_against_its_own_frames_differs_in_nothing(finished, native: Path, r
     assert paths.figure.read_bytes()[:4] == b"\x89PNG"
 
 
-def test_the_example_script(finished, native: Path, reference: Path, tmp_path: Path) -> None:
-    script = ROOT / "examples" / "analysis" / "compare_chignolin.py"
-    command = [sys.executable, str(script), *map(str, (finished.path, reference, native, tmp_path / "out"))]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
+def test_the_example_script(
+    finished, native: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    arguments = [finished.path, reference, native, tmp_path / "out"]
+    run_script("compare_chignolin.py", arguments, monkeypatch)
+    assert capsys.readouterr().out == (tmp_path / "out" / "comparison.md").read_text(encoding="utf-8")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"comparison.{s}" for s in ("png", "json", "md")}
 
 
@@ -100,3 +110,31 @@ def test_lowest_rmsd_of_replicas_that_start_unfolded(finished, native: Path) -> 
     assert 0 < started.sum() < 6
     assert reached == pytest.approx(continuous[:, started].min(), abs=1e-3)
     assert overall == pytest.approx(distance.min(), abs=1e-3)
+
+
+def test_umbrella_windows_become_a_reference(
+    finished, native: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # flat landscape: without the bias Q is uniform, so the weights have to give back its mean of one half
+    spread = np.sqrt(BOLTZMANN * 340.0 / 450.0)
+    center = np.tile(np.repeat(np.linspace(0.05, 0.95, 10), 40), 5)
+    generator = np.random.default_rng(0)
+    q = truncnorm.rvs(-center / spread, (1.0 - center) / spread, center, spread, random_state=generator)
+    run = tmp_path / "umbrella"
+    run.mkdir()
+    (run / "topology.pdb").write_bytes(native.read_bytes())
+    frames = finished.positions.reshape(-1, 10, 3)[generator.integers(0, 700, q.size)]
+    for number, part in enumerate(np.split(np.arange(q.size), 5), start=1):
+        arrays = {"positions": frames[part], "center": center[part], "q": q[part], "potential": np.zeros(part.size)}
+        arrays |= {"temperature": np.full(part.size, 340.0), "replica": np.arange(part.size) // 40}
+        np.savez(run / f"chunk_{number:05d}.npz", **arrays)
+    target = tmp_path / "reference.npz"
+    run_script("umbrella_reference.py", [run, target, "--skip", "10", "--resamples", "5"], monkeypatch)
+    with np.load(target) as data:
+        assert data["positions"].shape == (1600, 10, 3)
+        assert data["resampled_weights"].shape == (5, 1600)
+        assert data["weights"] @ q[400:] == pytest.approx(0.5, abs=0.06)
+        assert np.unique(data["trajectory"]).size == 10
+    structure = read_native(native, read_run(finished.path))
+    ensemble = read_reference(target, structure, n_beads=10, temperature=340.0)
+    assert np.shape(ensemble.resampled) == (5, 1600)
