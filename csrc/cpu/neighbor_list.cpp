@@ -72,11 +72,9 @@ void NeighborSearch::make_grid(Grid& grid) {
       double f = fractional(grid.lattice, &positions_[3 * atom], k);
       if (grid.lattice.periodic[k]) {
         const double whole = std::floor(f);
-        if (std::fabs(whole) > kMostCells) {
-          status_.bad_atom = atom;
-          return;
-        }
-        wrap_[3 * atom + k] = static_cast<int32_t>(whole);
+        const bool too_far = std::fabs(whole) > kMostCells;
+        if (too_far && (status_.bad_atom < 0 || atom < status_.bad_atom)) status_.bad_atom = atom;
+        wrap_[3 * atom + k] = too_far ? 0 : static_cast<int32_t>(whole);
         f -= whole;
       }
       fraction_[3 * atom + k] = f;

@@ -7,6 +7,7 @@ range: no atomics, one order of summation, reproducible results.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,13 @@ class Edges:
         receiver, sender, shift = receiver[order], sender[order], shift[order]
         row_ptr, col_ptr = _offsets(receiver, n_atoms), _offsets(sender, n_atoms)
         return cls(receiver, sender, shift, row_ptr, torch.argsort(sender, stable=True), col_ptr, periodic)
+
+    def to(self, device: torch.device | str) -> Edges:
+        """Move all tensors to `device`."""
+        moved = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "periodic"
+        }
+        return Edges(**{name: tensor.to(device) for name, tensor in moved.items()}, periodic=self.periodic)
 
     @property
     def index(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

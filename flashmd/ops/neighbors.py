@@ -16,6 +16,8 @@ from flashmd.system import System
 _BACKENDS = ("kernel", "reference", "vesin")
 _SMALLEST_VOLUME = 1e-9
 """Volume of a lattice relative to the product of its edges below which it counts as flat."""
+_MOST_CELLS = 1e9
+"""Farther from the origin, shifts leave 32 bits and coordinates mean nothing."""
 
 
 def neighbor_list(system: System, cutoff: float, *, capacity: int | None = None, backend: str = "kernel") -> Edges:
@@ -49,8 +51,7 @@ def neighbor_list(system: System, cutoff: float, *, capacity: int | None = None,
         raise ValueError(message("`backend`", f"one of {_BACKENDS}", repr(backend), "choose one of them"))
     if backend == "kernel" and use_kernels(backend):
         return _search(system, cutoff, capacity)
-    _check_positions(system.positions)
-    _check_cells(system)
+    _check_system(system)
     pairs = vesin_pairs if backend == "vesin" else brute_force_pairs
     receiver, sender, shift = pairs(system, cutoff)
     if capacity is not None and receiver.shape[0] > capacity:
@@ -75,24 +76,26 @@ def _search(system: System, cutoff: float, capacity: int | None) -> Edges:
     return Edges(receiver, sender, shift, row_ptr, transpose, row_ptr, bool(system.pbc.any()))
 
 
-def _check_positions(positions: Tensor) -> None:
-    finite = torch.isfinite(positions).all(1)
+def _check_system(system: System) -> None:
+    """Refuse what the compiled search refuses."""
+    finite = torch.isfinite(system.positions).all(1)
     if not bool(finite.all()):
         _raise_not_finite(int((~finite).nonzero()[0]))
+    bounds = system.ptr.tolist()
+    for index, (cell, pbc) in enumerate(zip(system.cell.detach(), system.pbc, strict=True)):
+        basis = complete_cell(cell.to(torch.float64), pbc)
+        scale = torch.linalg.vector_norm(basis, dim=1).prod()
+        if not bool(torch.linalg.det(basis).abs() > _SMALLEST_VOLUME * scale):
+            _raise_singular(index)
+        positions = system.positions[bounds[index] : bounds[index + 1]].detach().to(torch.float64)
+        far = ((positions @ torch.linalg.inv(basis)).abs() > _MOST_CELLS)[:, pbc].any(1)
+        if bool(far.any()):
+            _raise_not_finite(bounds[index] + int(far.nonzero()[0]))
 
 
 def _raise_not_finite(atom: int) -> None:
     fix = "reduce the time step, or repair the coordinates"
     raise ValueError(message(f"`positions` of atom {atom}", "finite numbers within 10^9 cells", "others", fix))
-
-
-def _check_cells(system: System) -> None:
-    """Refuse flat cells and atoms whose lattice shifts mean nothing."""
-    for index, (cell, pbc) in enumerate(zip(system.cell, system.pbc, strict=True)):
-        basis = complete_cell(cell.to(torch.float64), pbc)
-        scale = torch.linalg.vector_norm(basis, dim=1).prod()
-        if not bool(torch.linalg.det(basis).abs() > _SMALLEST_VOLUME * scale):
-            _raise_singular(index)
 
 
 def _raise_singular(system: int) -> None:

@@ -41,6 +41,14 @@ def graphs() -> dict[str, Edges]:
     }
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Both devices run the same test bodies."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return request.param
+
+
 @pytest.fixture(params=list(graphs()))
-def edges(request: pytest.FixtureRequest) -> Edges:
-    return graphs()[request.param]
+def edges(request: pytest.FixtureRequest, device: str) -> Edges:
+    return graphs()[request.param].to(device)

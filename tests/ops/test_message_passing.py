@@ -21,12 +21,12 @@ def inputs_of(name, edges, numbers, n_channels):
     return [numbers(edges.n_atoms, n_channels), numbers(second_rows, n_channels)]
 
 
-def test_battery(name, edges, numbers):
+def test_battery(name, edges, numbers, device):
     operator = FAMILY[name]
     check_op(
         lambda a, b: operator(a, b, edges),
         lambda a, b: operator(a, b, edges, backend="reference"),
-        inputs_of(name, edges, numbers, 3),
+        [each.to(device) for each in inputs_of(name, edges, numbers, 3)],
         opcheck=(getattr(torch.ops.flashmd, name).default, *edges.index),
     )
 
