@@ -134,8 +134,10 @@ def main() -> int:
         "stride": arguments.stride,
         "force_map": {"fit_stride": FIT_STRIDE, "l2": arguments.l2, "rms_kJ_per_mol_nm": rms},
     }
+    # Trajectory after trajectory in the order of time, which packs best.
+    order = torch.argsort(torch.cat([part.trajectory for part in parts]), stable=True)
     joined = {
-        name: torch.cat([getattr(part, name) for part in parts])
+        name: torch.cat([getattr(part, name) for part in parts])[order]
         for name in ("positions", "forces", "trajectory", "temperature")
     }
     dataset = replace(parts[0], **joined, provenance=provenance)

@@ -6,6 +6,7 @@ from flashmd.train.dataset import ForceDataset as ForceDataset
 from flashmd.train.dataset import Split as Split
 from flashmd.train.dataset import load_dataset as load_dataset
 from flashmd.train.dataset import save_dataset as save_dataset
+from flashmd.train.dataset import save_dataset as save_dataset
 from flashmd.train.dataset import split_by_trajectory as split_by_trajectory
 from flashmd.train.priors_fit import fit_angles as fit_angles
 from flashmd.train.priors_fit import fit_bonds as fit_bonds
@@ -17,4 +18,3 @@ from flashmd.train.run import train as train
 from flashmd.train.trainer import Frames as Frames
 from flashmd.train.trainer import Trainer as Trainer
 from flashmd.train.trainer import TrainingSettings as TrainingSettings
-from flashmd.train.windows import window_means as window_means

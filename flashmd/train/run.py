@@ -88,7 +88,7 @@ def train(config: TrainConfig, on_epoch: Callable[[CurvePoint], None] | None = N
         test_fraction=config.split.test_fraction,
         seed=config.seed,
     )
-    prior = fit_priors(split.train.instantaneous, **config.priors.model_dump())
+    prior = fit_priors(split.train, **config.priors.model_dump())
     frames = {name: _frames(prior, part) for name, part in _sets(split).items()}
     network = SchNet(config.network.schnet(max(CA_TYPES.values()) + 1), seed=config.seed)
     config.output.mkdir(parents=True, exist_ok=True)
