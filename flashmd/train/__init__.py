@@ -6,7 +6,6 @@ from flashmd.train.dataset import ForceDataset as ForceDataset
 from flashmd.train.dataset import Split as Split
 from flashmd.train.dataset import load_dataset as load_dataset
 from flashmd.train.dataset import save_dataset as save_dataset
-from flashmd.train.dataset import save_dataset as save_dataset
 from flashmd.train.dataset import split_by_trajectory as split_by_trajectory
 from flashmd.train.priors_fit import fit_angles as fit_angles
 from flashmd.train.priors_fit import fit_bonds as fit_bonds
