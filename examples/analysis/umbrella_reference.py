@@ -22,8 +22,8 @@ CYCLES_PER_CHUNK = 10
 KEYS = ("positions", "potential", "temperature", "replica", "center", "q")
 
 
-def read_run(folder: Path, skip_cycles: int) -> dict[str, np.ndarray]:
-    """Return the C-alpha frames of one run after the first cycles."""
+def read_run(folder: Path, skip_cycles: int, stride: int) -> dict[str, np.ndarray]:
+    """Return the C-alpha frames of one run after the first cycles, every `stride`-th."""
     beads = map_structure(folder / "topology.pdb", "ca").atom_indices.numpy()
     parts: dict[str, list[np.ndarray]] = {key: [] for key in KEYS}
     for path in sorted(folder.glob("chunk_*.npz")):
@@ -33,7 +33,7 @@ def read_run(folder: Path, skip_cycles: int) -> dict[str, np.ndarray]:
             keep = first_cycle + np.arange(n_frames) * CYCLES_PER_CHUNK // n_frames >= skip_cycles
             for key in KEYS:
                 values = chunk[key][:, beads] if key == "positions" else chunk[key]
-                parts[key].append(values[keep])
+                parts[key].append(values[keep][::stride])
     if not sum(len(values) for values in parts["potential"]):
         raise SystemExit(f"error: no frames after cycle {skip_cycles} in {folder}")
     return {key: np.concatenate(values) for key, values in parts.items()}
@@ -44,9 +44,10 @@ def main() -> int:
     parser.add_argument("runs", type=Path, nargs="+", help="folders written by chignolin_umbrella.py")
     parser.add_argument("output", type=Path)
     parser.add_argument("--skip", type=int, default=0, help="cycles dropped at the start of every run")
+    parser.add_argument("--stride", type=int, default=1, help="keep every how many frames")
     parser.add_argument("--resamples", type=int, default=100, help="bootstrap samples")
     arguments = parser.parse_args()
-    runs = [read_run(folder, arguments.skip) for folder in arguments.runs]
+    runs = [read_run(folder, arguments.skip, arguments.stride) for folder in arguments.runs]
     offsets = np.cumsum([0] + [int(run["replica"].max()) + 1 for run in runs[:-1]])
     trajectory = np.concatenate([run["replica"] + offset for run, offset in zip(runs, offsets, strict=True)])
     data = {key: np.concatenate([run[key] for run in runs]) for key in KEYS}
