@@ -3,9 +3,8 @@
 from flashmd.nn.cutoff import CosineCutoff as CosineCutoff
 from flashmd.nn.cutoff import IdentityCutoff as IdentityCutoff
 from flashmd.nn.frames import FrameEnergies as FrameEnergies
+from flashmd.nn.half_edges import half_edges as half_edges
 from flashmd.nn.mlp import MLP as MLP
-from flashmd.nn.pairs import EdgePairs as EdgePairs
-from flashmd.nn.pairs import pair_edges as pair_edges
 from flashmd.nn.radial_basis import ExpNormalBasis as ExpNormalBasis
 from flashmd.nn.radial_basis import GaussianBasis as GaussianBasis
 from flashmd.nn.schnet import SchNet as SchNet

@@ -40,8 +40,8 @@ class CosineCutoff(nn.Module):
         ValueError: the bounds are not ``0 <= lower < upper``.
 
     >>> import torch
-    >>> CosineCutoff(0.0, 1.0)(torch.tensor([0.0, 0.5, 1.5])).tolist()
-    [1.0, 0.5, 0.0]
+    >>> CosineCutoff(0.0, 1.0)(torch.tensor([0.0, 1.0, 1.5])).tolist()
+    [1.0, 0.0, 0.0]
     """
 
     def __init__(self, lower: float, upper: float) -> None:
@@ -57,6 +57,17 @@ class CosineCutoff(nn.Module):
             scale = 2.0 * math.pi / (self.upper - self.lower)
             angle = ((distance - self.lower) * scale + math.pi).clamp(min=math.pi, max=3.0 * math.pi)
         return 0.5 * torch.cos(angle) + 0.5
+
+    def value_and_slope(self, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the factors and their derivatives (nm^-1) in closed form."""
+        inside = distance < self.upper
+        if self.lower == 0.0:
+            rate, angle = math.pi / self.upper, distance * (math.pi / self.upper)
+        else:
+            rate = 2.0 * math.pi / (self.upper - self.lower)
+            angle = (distance - self.lower) * rate + math.pi
+            inside &= distance > self.lower
+        return (0.5 * torch.cos(angle) + 0.5) * inside, torch.sin(angle) * (-0.5 * rate) * inside
 
 
 class IdentityCutoff(nn.Module):
@@ -79,10 +90,14 @@ class IdentityCutoff(nn.Module):
         """Return the factor for each distance (nm), of the same shape."""
         return (distance <= self.upper).to(distance.dtype)
 
+    def value_and_slope(self, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the factors and zeros."""
+        return self(distance), torch.zeros_like(distance)
 
-def make_envelope(kind: str, lower: float, upper: float) -> nn.Module:
+
+def make_envelope(kind: str, lower: float, upper: float) -> CosineCutoff | IdentityCutoff:
     """Return the envelope named `kind` ("cosine" or "identity") with bounds in nm."""
-    kinds: dict[str, type[nn.Module]] = {"cosine": CosineCutoff, "identity": IdentityCutoff}
+    kinds: dict[str, type[CosineCutoff | IdentityCutoff]] = {"cosine": CosineCutoff, "identity": IdentityCutoff}
     if kind not in kinds:
         raise ValueError(message("`envelope`", "one of 'cosine', 'identity'", repr(kind), "choose one of these"))
     return kinds[kind](lower, upper)

@@ -8,12 +8,17 @@ leaves every basis function unchanged.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from flashmd.errors import message
 from flashmd.nn.cutoff import make_envelope
+
+_LOWEST_EXPONENT = -60.0
+
+Pullback = Callable[[Tensor], Tensor]
 
 
 class GaussianBasis(nn.Module):
@@ -65,7 +70,20 @@ class GaussianBasis(nn.Module):
         """
         deviation = distance[:, None] - self.offset
         envelope: Tensor = self.envelope(distance)
-        return torch.exp(self.coeff * (deviation * deviation)) * envelope[:, None]
+        return _exponential(deviation * deviation * self.coeff) * envelope[:, None]
+
+    def value_and_pullback(self, distance: Tensor) -> tuple[Tensor, Pullback]:
+        """Return the expansion and the function that maps dE/dR [n_edges, n_basis] to dE/dd [n_edges]."""
+        deviation = distance[:, None] - self.offset
+        value = _exponential(deviation * deviation * self.coeff)
+        envelope, slope = self.envelope.value_and_slope(distance)
+
+        def pullback(gradient: Tensor) -> Tensor:
+            weighted = gradient * value
+            inner = torch.sum(weighted * deviation, 1) * (2.0 * self.coeff)
+            return slope * weighted.sum(1) + envelope * inner
+
+        return value * envelope[:, None], pullback
 
 
 class ExpNormalBasis(nn.Module):
@@ -134,7 +152,31 @@ class ExpNormalBasis(nn.Module):
         decay = torch.exp((self.lower - distance) * self.alpha)
         deviation = decay[:, None] - self.means
         envelope: Tensor = self.envelope(distance)
-        return torch.exp(deviation * deviation * -self.betas) * envelope[:, None]
+        return _exponential(deviation * deviation * -self.betas) * envelope[:, None]
+
+    def value_and_pullback(self, distance: Tensor) -> tuple[Tensor, Pullback]:
+        """Return the expansion and the function that maps dE/dR [n_edges, n_basis] to dE/dd [n_edges]."""
+        decay = torch.exp((self.lower - distance) * self.alpha)
+        deviation = decay[:, None] - self.means
+        scaled = deviation * self.betas
+        value = _exponential(deviation * scaled.neg())
+        envelope, slope = self.envelope.value_and_slope(distance)
+
+        def pullback(gradient: Tensor) -> Tensor:
+            weighted = gradient * value
+            inner = torch.sum(weighted * scaled, 1) * decay * (2.0 * self.alpha)
+            return slope * weighted.sum(1) + envelope * inner
+
+        return value * envelope[:, None], pullback
+
+
+def _exponential(exponent: Tensor) -> Tensor:
+    """Return exp with values below 1e-26 cut off.
+
+    Farther out the functions would be subnormal numbers, which slow exp, products and matrix products down by an order
+    of magnitude; 1e-26 is zero for every use of the basis.
+    """
+    return torch.exp(exponent.clamp_min(_LOWEST_EXPONENT))
 
 
 def _check_size(n_basis: int) -> None:

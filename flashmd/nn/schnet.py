@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from flashmd.errors import message
 from flashmd.nn.cutoff import make_envelope
 from flashmd.nn.mlp import MLP, activation, dense
-from flashmd.nn.pairs import EdgePairs, gather_pairs
 from flashmd.nn.radial_basis import ExpNormalBasis, GaussianBasis
-from flashmd.ops import Edges, cfconv
+from flashmd.ops import Edges, cfconv, cfconv_transposed
 
 
 @dataclass(frozen=True)
@@ -128,9 +127,13 @@ class InteractionBlock(nn.Module):
         self.mix = dense(n_filters, n_channels, bias=True, generator=generator)
         self.update = dense(n_channels, n_channels, bias=True, generator=generator)
 
-    def forward(self, features: Tensor, filters: Tensor, edges: Edges, *, backend: str) -> Tensor:
+    def forward(self, features: Tensor, filters: Tensor, edges: Edges, *, half: bool, backend: str) -> Tensor:
         """Return the new features [n_atoms, n_channels]; filters are [n_edges, n_filters], envelope included."""
-        return self.respond(features, cfconv(self.project(features), filters, edges, backend=backend))
+        sent = self.project(features)
+        messages = cfconv(sent, filters, edges, backend=backend)
+        if half:
+            messages = messages + cfconv_transposed(sent, filters, edges, backend=backend)
+        return self.respond(features, messages)
 
     def respond(self, features: Tensor, messages: Tensor) -> Tensor:
         """Return the new features from the summed messages [..., n_filters]."""
@@ -183,26 +186,24 @@ class SchNet(nn.Module):
         return filters * envelope[:, None]
 
     def forward(
-        self, types: Tensor, edges: Edges, distance: Tensor, *, pairs: EdgePairs | None = None, backend: str = "kernel"
+        self, types: Tensor, edges: Edges, distance: Tensor, *, half: bool = False, backend: str = "kernel"
     ) -> Tensor:
         """Return the energy of every atom.
 
         Args:
             types: [n_atoms], int64.
             edges: directed edges.
-            distance: [n_edges], nm; with `pairs` the distances [n_pairs] of `pairs.half` instead.
-            pairs: the unordered pairs of `edges`, to evaluate every filter once.
+            distance: [n_edges], nm.
+            half: `edges` holds one edge of each pair (:func:`flashmd.nn.half_edges`), over which both atoms send.
             backend: "kernel" or "reference", see :func:`flashmd.ops.cfconv`.
 
         Returns:
             [n_atoms], kJ/mol.
         """
         filters = self.filters(distance)
-        if pairs is not None:
-            filters = gather_pairs(filters, pairs)
         features = self.embedding(types)
         for block, filter_block in zip(self.blocks, filters.unbind(0), strict=True):
-            features = block(features, filter_block, edges, backend=backend)
+            features = block(features, filter_block, edges, half=half, backend=backend)
         energy: Tensor = self.readout(features)
         return energy.squeeze(-1)
 

@@ -69,7 +69,7 @@ class Potential(nn.Module, ABC):
             energy = self.energy(strained)
             inputs = [positions] if strain is None else [positions, strain]
             if not energy.requires_grad:
-                return zero_forces(system, energy, virial=virial)
+                return _without_forces(system, energy, virial=virial)
             gradients = torch.autograd.grad(energy.sum(), inputs, materialize_grads=True)
         return Evaluation(energy.detach(), gradients[0].neg_(), gradients[1].to(energy.dtype) if virial else None)
 
@@ -124,7 +124,7 @@ def apply_strain(system: System, positions: Tensor) -> tuple[System, Tensor]:
     return dataclasses.replace(system, positions=moved, cell=cell), strain
 
 
-def zero_forces(system: System, energy: Tensor, *, virial: bool) -> Evaluation:
+def _without_forces(system: System, energy: Tensor, *, virial: bool) -> Evaluation:
     """Return the evaluation of an energy that does not depend on positions."""
     zeros = energy.new_zeros(system.n_systems, 3, 3) if virial else None
     return Evaluation(energy.detach(), torch.zeros_like(system.positions), zeros)

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from flashmd.errors import message
 from flashmd.nn import SchNet, SchNetConfig
+from flashmd.nn.closed_form import energy_and_slope
 from flashmd.ops import edge_geometry, segment_sum
-from flashmd.potential.base import Potential
+from flashmd.potential.base import Potential, apply_strain
 from flashmd.potential.registry import register
 from flashmd.potential.verlet_list import VerletList
+from flashmd.protocols import Evaluation
 from flashmd.system import System
 
 
@@ -55,6 +57,7 @@ class SchNetPotential(Potential):
         self.backend = backend
         self.bead_types = None if bead_types is None else dict(bead_types)
         self.verlet_list = VerletList(self.cutoff, skin=skin, backend=backend)
+        _keep_freed_memory()
 
     @property
     def config(self) -> SchNetConfig:
@@ -77,15 +80,34 @@ class SchNetPotential(Potential):
 
     def atom_energies(self, system: System) -> Tensor:
         """Return the energy of every atom, [n_atoms], kJ/mol, dtype of the positions."""
+        self._check_dtype(system)
+        edges = self.verlet_list.update_half(system)
+        distance = edge_geometry(system, edges, backend=self.backend)[1]
+        energy: Tensor = self.network(system.types, edges, distance, half=True, backend=self.backend)
+        return energy
+
+    def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
+        """Return energy, forces and virial; see :meth:`Potential.evaluate`.
+
+        The derivative with respect to the distances is in closed form, so that autograd sees the geometry only.
+        """
+        self._check_dtype(system)
+        edges = self.verlet_list.update_half(system)
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            positions = system.positions.detach().clone().requires_grad_()
+            strained, strain = apply_strain(system, positions) if virial else (system.with_positions(positions), None)
+            distance = edge_geometry(strained, edges, backend=self.backend)[1]
+            atoms, slope = energy_and_slope(self.network, system.types, edges, distance.detach(), backend=self.backend)
+            inputs = [positions] if strain is None else [positions, strain]
+            gradients = torch.autograd.grad(distance, inputs, slope, materialize_grads=True)
+        energy = segment_sum(atoms.to(torch.float64), system.ptr, backend=self.backend)
+        return Evaluation(energy, gradients[0].neg_(), gradients[1].to(energy.dtype) if virial else None)
+
+    def _check_dtype(self, system: System) -> None:
         dtype = self.network.embedding.weight.dtype
         if system.positions.dtype != dtype:
             fix = "convert the system or the potential with `.to(dtype=...)`"
             raise TypeError(message("`positions`", f"{dtype} as the weights", f"{system.positions.dtype}", fix))
-        edges = self.verlet_list.update(system)
-        pairs = self.verlet_list.pairs()
-        distance = edge_geometry(system, edges if pairs is None else pairs.half)[1]
-        energy: Tensor = self.network(system.types, edges, distance, pairs=pairs, backend=self.backend)
-        return energy
 
     def check(self, system: System) -> None:
         """Refuse non-finite positions and types outside the embedding table."""
@@ -122,3 +144,12 @@ class SchNetPotential(Potential):
     def from_spec(cls, spec: Mapping[str, Any]) -> SchNetPotential:
         """Rebuild the potential from `to_spec`."""
         return cls(SchNetConfig(**spec["config"]), skin=spec["skin"], name=spec["name"], bead_types=spec["bead_types"])
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library reuse freed memory instead of handing it back to the system after every step.
+
+    glibc raises its thresholds to the size of the largest block freed so far, up to 32 MiB. Without this, each step
+    asks for fresh pages, which costs more than the arithmetic of a small batch. The block is never touched.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8, device="cpu")

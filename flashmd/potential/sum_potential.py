@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flashmd.errors import message
-from flashmd.potential.base import Potential, apply_strain, zero_forces
+from flashmd.potential.base import Potential
 from flashmd.potential.priors.base import Prior
 from flashmd.potential.priors.fused import FusedPriors
 from flashmd.potential.registry import register, registered
@@ -21,7 +21,7 @@ from flashmd.system import System
 class SumPotential(Potential):
     """Sum of named potentials.
 
-    Priors are evaluated together in closed form; all else shares one pass of autograd.
+    Priors are evaluated together in closed form, every other term by itself.
 
     Args:
         potentials: terms by name.
@@ -64,29 +64,14 @@ class SumPotential(Potential):
 
     def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
         """Return energy, forces and virial of the sum; see :meth:`Potential.evaluate`."""
-        parts = []
-        if self._others:
-            parts.append(self._evaluate_others(system, virial=virial))
+        parts = [potential.evaluate(system, virial=virial) for potential in self._others]
         if self._fused is not None:
             parts.append(self._fused.evaluate(system, virial=virial))
-        if len(parts) == 1:
-            return parts[0]
-        first, second = parts
-        total = first.virial + second.virial if first.virial is not None and second.virial is not None else None
-        return Evaluation(first.energy + second.energy, first.forces + second.forces, total)
-
-    def _evaluate_others(self, system: System, *, virial: bool) -> Evaluation:
-        if len(self._others) == 1:
-            return self._others[0].evaluate(system, virial=virial)
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            positions = system.positions.detach().clone().requires_grad_()
-            strained, strain = apply_strain(system, positions) if virial else (system.with_positions(positions), None)
-            energy = torch.stack([potential.energy(strained) for potential in self._others]).sum(0)
-            inputs = [positions] if strain is None else [positions, strain]
-            if not energy.requires_grad:
-                return zero_forces(system, energy, virial=virial)
-            gradients = torch.autograd.grad(energy.sum(), inputs, materialize_grads=True)
-        return Evaluation(energy.detach(), gradients[0].neg_(), gradients[1].to(energy.dtype) if virial else None)
+        total = parts[0]
+        for part in parts[1:]:
+            sum_virial = total.virial + part.virial if total.virial is not None and part.virial is not None else None
+            total = Evaluation(total.energy + part.energy, total.forces + part.forces, sum_virial)
+        return total
 
     def check(self, system: System) -> None:
         """Refuse what any of the terms refuses."""

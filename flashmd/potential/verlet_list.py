@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flashmd.errors import message
-from flashmd.nn.pairs import EdgePairs, pair_edges
+from flashmd.nn import half_edges
 from flashmd.ops import Edges, neighbor_list
 from flashmd.system import System
 
@@ -52,8 +52,7 @@ class VerletList:
         self._values: tuple[Tensor, ...] = ()
         self._versions: tuple[int, ...] | None = None
         self._edges: Edges | None = None
-        self._pairs: EdgePairs | None = None
-        self._pairs_known = False
+        self._half: Edges | None = None
 
     def update(self, system: System) -> Edges:
         """Return edges that contain all pairs within the cutoff, rebuilt where needed.
@@ -66,12 +65,12 @@ class VerletList:
             return self._edges
         return self._build(positions, system)
 
-    def pairs(self) -> EdgePairs | None:
-        """Return the unordered pairs of the current edges, matched once for each build."""
-        if not self._pairs_known and self._edges is not None:
-            self._pairs = pair_edges(self._edges)
-            self._pairs_known = True
-        return self._pairs
+    def update_half(self, system: System) -> Edges:
+        """Return one edge of every pair within the cutoff; see `update` and :func:`flashmd.nn.half_edges`."""
+        edges = self.update(system)
+        if self._half is None:
+            self._half = half_edges(edges)
+        return self._half
 
     def restore(self, system: System, reference_positions: Tensor) -> None:
         """Build the list as it was built from `reference_positions` ([n_atoms, 3], nm)."""
@@ -79,13 +78,13 @@ class VerletList:
 
     def reset(self) -> None:
         """Forget the list; the next call of `update` builds a new one."""
-        self._edges = self._pairs = self._frame = self.reference_positions = None
+        self._edges = self._half = self._frame = self.reference_positions = None
 
     def _build(self, positions: Tensor, system: System) -> Edges:
         self.reference_positions = positions.clone()
         detached = system.with_positions(self.reference_positions)
         self._edges = neighbor_list(detached, self.cutoff + self.skin, backend=self.backend)
-        self._pairs, self._pairs_known = None, False
+        self._half = None
         self._remember(system)
         self.n_builds += 1
         return self._edges

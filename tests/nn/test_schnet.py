@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from flashmd.nn import MLP, SchNet, SchNetConfig, pair_edges
-from flashmd.nn.mlp import activation, shifted_softplus
-from flashmd.nn.pairs import gather_pairs
+from flashmd.nn import MLP, ExpNormalBasis, GaussianBasis, SchNet, SchNetConfig, half_edges
+from flashmd.nn.closed_form import energy_and_slope
+from flashmd.nn.mlp import activate_, activation, shifted_softplus
 from flashmd.ops import Edges, edge_geometry, neighbor_list
 from flashmd.system import System
 from tests.potential.build import BACKENDS, chain
@@ -66,18 +66,21 @@ def randomized(config: SchNetConfig) -> SchNet:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("half", [True, False])
 @pytest.mark.parametrize("act", ["tanh", "ssp", "silu"])
-def test_against_numpy(act: str, paired: bool, backend: str) -> None:
+def test_against_numpy(act: str, half: bool, backend: str) -> None:
     network = randomized(SchNetConfig(**SMALL, activation=act, cutoff_upper=0.8))
     system = chain(8)
     # The list reaches farther than the cutoff: the extra edges must not count.
     edges = neighbor_list(system, 1.1, backend=backend)
-    pairs = pair_edges(edges) if paired else None
-    distance = edge_geometry(system, edges if pairs is None else pairs.half)[1]
-    energy = network(system.types, edges, distance, pairs=pairs, backend=backend)
+    edges = half_edges(edges) if half else edges
+    distance = edge_geometry(system, edges, backend=backend)[1]
+    energy = network(system.types, edges, distance, half=half, backend=backend)
     expected = numpy_energy(network, system.positions.numpy(), system.types.numpy())
     np.testing.assert_allclose(energy.detach().numpy(), expected, rtol=1e-12, atol=1e-13)
+    if half:
+        closed = energy_and_slope(network, system.types, edges, distance, backend=backend)[0]
+        np.testing.assert_allclose(closed.numpy(), expected, rtol=1e-12, atol=1e-13)
 
 
 def periodic_edges() -> tuple[System, Edges]:
@@ -88,50 +91,66 @@ def periodic_edges() -> tuple[System, Edges]:
     return system, neighbor_list(system, 0.9, backend="reference")
 
 
-def test_pairs_of_a_periodic_list() -> None:
-    system, edges = periodic_edges()
-    pairs = pair_edges(edges)
-    assert pairs is not None
-    assert pairs.half.n_edges * 2 == edges.n_edges
-    assert torch.equal(edges.receiver[pairs.second], edges.sender[pairs.first])
-    assert torch.equal(edges.shift[pairs.second], -edges.shift[pairs.first])
-    distance = edge_geometry(system, edges)[1]
-    torch.testing.assert_close(edge_geometry(system, pairs.half)[1][pairs.pair], distance, rtol=0.0, atol=1e-15)
+def keys(edges: Edges, sign: int = 1) -> set[tuple[int, ...]]:
+    """Return the edges, or with a negative sign their reverses, as tuples."""
+    ends = (edges.receiver, edges.sender) if sign > 0 else (edges.sender, edges.receiver)
+    return set(map(tuple, torch.cat([torch.stack(ends, 1), sign * edges.shift], 1).tolist()))
 
 
-def test_pairs_give_the_same_energy_in_a_small_cell() -> None:
+def test_half_of_a_periodic_list() -> None:
+    _, edges = periodic_edges()
+    half = half_edges(edges)
+    assert keys(half) | keys(half, -1) == keys(edges)
+    assert not keys(half) & keys(half, -1)
+    assert half.n_edges * 2 == edges.n_edges
+    assert any(receiver == sender for receiver, sender, *_ in keys(half))
+
+
+def test_half_gives_the_same_energy_in_a_small_cell() -> None:
     network = randomized(SchNetConfig(**SMALL, cutoff_upper=0.9))
     system, edges = periodic_edges()
-    pairs = pair_edges(edges)
-    assert pairs is not None
-    full = network(system.types, edges, edge_geometry(system, edges)[1], backend="reference")
-    half = network(system.types, edges, edge_geometry(system, pairs.half)[1], pairs=pairs, backend="reference")
-    torch.testing.assert_close(half, full, rtol=1e-13, atol=1e-13)
-
-
-def test_list_without_reverses_has_no_pairs() -> None:
-    assert pair_edges(Edges.from_pairs(torch.tensor([0, 1, 1]), torch.tensor([1, 0, 2]), 3)) is None
+    energies = []
+    for half, chosen in ((False, edges), (True, half_edges(edges))):
+        distance = edge_geometry(system, chosen, backend="reference")[1]
+        energies.append(network(system.types, chosen, distance, half=half, backend="reference"))
+    torch.testing.assert_close(energies[1], energies[0], rtol=1e-13, atol=1e-13)
 
 
 def test_empty_list() -> None:
     nothing = torch.zeros(0, dtype=torch.int64)
-    pairs = pair_edges(Edges.from_pairs(nothing, nothing, 2))
-    assert pairs is not None
-    assert pairs.half.n_edges == 0
+    edges = half_edges(Edges.from_pairs(nothing, nothing, 2))
+    assert edges.n_edges == 0
     network = SchNet(SchNetConfig(**SMALL))
-    edges = Edges.from_pairs(nothing, nothing, 2)
-    assert network(torch.tensor([1, 1]), edges, torch.zeros(0), pairs=pairs, backend="reference").unique().numel() == 1
+    energy = network(torch.tensor([1, 1]), edges, torch.zeros(0), half=True, backend="reference")
+    assert energy[0] == energy[1]
+    closed, slope = energy_and_slope(network, torch.tensor([1, 1]), edges, torch.zeros(0), backend="reference")
+    torch.testing.assert_close(closed, energy.detach())
+    assert slope.shape == (0,)
 
 
-def test_gather_of_pairs_is_differentiable_twice() -> None:
-    _, edges = periodic_edges()
-    pairs = pair_edges(edges)
-    assert pairs is not None
-    values = torch.randn(1, pairs.half.n_edges, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    values.requires_grad_()
-    assert torch.equal(gather_pairs(values, pairs)[0, :, 0], values[0, :, 0][pairs.pair])
-    assert torch.autograd.gradcheck(lambda v: gather_pairs(v, pairs), (values,))
-    assert torch.autograd.gradgradcheck(lambda v: gather_pairs(v, pairs).sin(), (values,))
+@pytest.mark.parametrize("name", NUMPY)
+def test_activation_outside_autograd(name: str) -> None:
+    values = torch.linspace(-3.0, 3.0, 13, dtype=torch.float64)
+    output, pullback = activate_(name, values.clone())
+    leaf = values.clone().requires_grad_()
+    expected = activation(name)(leaf)
+    torch.testing.assert_close(output, expected.detach(), rtol=0.0, atol=0.0)
+    weight = torch.linspace(1.0, 2.0, 13, dtype=torch.float64)
+    (slope,) = torch.autograd.grad(expected, leaf, weight)
+    torch.testing.assert_close(pullback(weight), slope, rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("basis", [ExpNormalBasis, GaussianBasis])
+def test_basis_outside_autograd(basis: type[ExpNormalBasis]) -> None:
+    for lower, envelope in ((0.0, "cosine"), (0.2, "cosine"), (0.0, "identity")):
+        module = basis(lower, 1.0, n_basis=7, envelope=envelope).double()
+        distance = torch.linspace(0.05, 1.3, 40, dtype=torch.float64, requires_grad=True)
+        expected = module(distance)
+        weight = torch.randn(40, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        (slope,) = torch.autograd.grad(expected, distance, weight)
+        value, pullback = module.value_and_pullback(distance.detach())
+        torch.testing.assert_close(value, expected.detach(), rtol=1e-13, atol=1e-15)
+        torch.testing.assert_close(pullback(weight), slope, rtol=1e-11, atol=1e-11)
 
 
 def test_seed_decides_the_weights() -> None:
