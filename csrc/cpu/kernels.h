@@ -52,18 +52,23 @@ private:
     int64_t first_atom, n_atoms, first_bin;
     int n_bins[3], reach[3];
     double low[3], scale[3];
+    double loose_limit;  // squared distance beyond which rounding cannot bring a pair within the cutoff
   };
   struct Entry {
     int64_t sender;
     int32_t shift[3];
   };
 
+  double fill_axis(Grid& grid, int k);
   void make_grid(Grid& grid);
   void sort_into_bins(const Grid& grid);
+  void place(const Grid& grid, int64_t atom, int64_t slot);
   int64_t bin_of(const Grid& grid, int64_t atom) const;
   void search();
   void search_atom(const Grid& grid, int64_t atom, std::vector<Entry>& found) const;
   void search_bin(const Grid& grid, int64_t atom, int64_t bin, const int32_t image[3], std::vector<Entry>& found) const;
+  void add_if_near(const Grid& grid, int64_t atom, int64_t other, const int32_t image[3],
+                   std::vector<Entry>& found) const;
   void write_transpose(const NeighborOutput& out, int64_t begin, int64_t end) const;
 
   double cutoff_;
@@ -73,7 +78,9 @@ private:
   std::vector<int32_t> wrap_;
   std::vector<Grid> grids_;
   std::vector<int32_t> grid_of_atom_;
-  std::vector<int64_t> bin_start_, bin_atoms_, row_count_;
+  std::vector<int64_t> bin_start_, bin_atoms_, slot_of_atom_;
+  std::vector<double> wrapped_;  // coordinates inside the cell, in the order of bin_atoms_
+  std::vector<int64_t> row_count_;
   std::vector<std::vector<Entry>> chunks_;
 };
 

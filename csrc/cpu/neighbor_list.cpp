@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "kernels.h"
 #include "parallel.h"
@@ -37,7 +38,9 @@ NeighborSearch::NeighborSearch(const Batch<T>& batch)
       wrap_(3 * batch.n_atoms, 0),
       grids_(batch.n_systems),
       grid_of_atom_(batch.n_atoms, 0),
-      bin_atoms_(batch.n_atoms) {
+      bin_atoms_(batch.n_atoms),
+      slot_of_atom_(batch.n_atoms),
+      wrapped_(3 * batch.n_atoms) {
   for (int64_t atom = 0; atom < n_atoms_ && status_.bad_atom < 0; ++atom) {
     if (!is_finite(&positions_[3 * atom])) status_.bad_atom = atom;
   }
@@ -62,29 +65,34 @@ NeighborSearch::NeighborSearch(const Batch<T>& batch)
   search();
 }
 
-// Choose bins and fill in the coordinates of the atoms along the grid: fractional and wrapped along periodic
-// directions, lengths along open ones.
+// Fill in the coordinates of the atoms along one axis of the grid, fractional and wrapped along periodic directions and
+// lengths along open ones, and return the length that the bins divide.
+double NeighborSearch::fill_axis(Grid& grid, int k) {
+  const bool periodic = grid.lattice.periodic[k];
+  double low = 0.0, high = 0.0;
+  for (int64_t atom = grid.first_atom; atom < grid.first_atom + grid.n_atoms; ++atom) {
+    double f = fractional(grid.lattice, &positions_[3 * atom], k);
+    if (periodic) {
+      const double whole = std::floor(f);
+      const bool too_far = std::fabs(whole) > kMostCells;
+      if (too_far && (status_.bad_atom < 0 || atom < status_.bad_atom)) status_.bad_atom = atom;
+      wrap_[3 * atom + k] = too_far ? 0 : static_cast<int32_t>(whole);
+      f -= whole;
+    }
+    fraction_[3 * atom + k] = f;
+    low = atom == grid.first_atom ? f : std::min(low, f);
+    high = atom == grid.first_atom ? f : std::max(high, f);
+  }
+  grid.low[k] = periodic ? 0.0 : low;
+  return periodic ? grid.lattice.height[k] : high - low;
+}
+
+// Choose bins at least one cutoff wide, no more of them than atoms, and how many bins away a neighbour can be.
 void NeighborSearch::make_grid(Grid& grid) {
   double length[3];
   for (int k = 0; k < 3; ++k) {
-    double low = 0.0, high = 0.0;
-    for (int64_t atom = grid.first_atom; atom < grid.first_atom + grid.n_atoms; ++atom) {
-      double f = fractional(grid.lattice, &positions_[3 * atom], k);
-      if (grid.lattice.periodic[k]) {
-        const double whole = std::floor(f);
-        const bool too_far = std::fabs(whole) > kMostCells;
-        if (too_far && (status_.bad_atom < 0 || atom < status_.bad_atom)) status_.bad_atom = atom;
-        wrap_[3 * atom + k] = too_far ? 0 : static_cast<int32_t>(whole);
-        f -= whole;
-      }
-      fraction_[3 * atom + k] = f;
-      low = atom == grid.first_atom ? f : std::min(low, f);
-      high = atom == grid.first_atom ? f : std::max(high, f);
-    }
-    const bool periodic = grid.lattice.periodic[k];
-    grid.low[k] = periodic ? 0.0 : low;
-    length[k] = periodic ? grid.lattice.height[k] : high - low;
-    const bool bins_pay = periodic || grid.n_atoms > kPlainLoopAtoms;
+    length[k] = fill_axis(grid, k);
+    const bool bins_pay = grid.lattice.periodic[k] || grid.n_atoms > kPlainLoopAtoms;
     const double wanted = bins_pay ? std::floor(length[k] / cutoff_ * (1.0 - 1e-9)) : 1.0;
     grid.n_bins[k] = static_cast<int>(std::clamp(wanted, 1.0, 1024.0));
   }
@@ -99,6 +107,11 @@ void NeighborSearch::make_grid(Grid& grid) {
     grid.reach[k] = alone ? 0 : static_cast<int>(std::ceil(cutoff_ / width + 1e-9));
     grid.scale[k] = alone ? 0.0 : (periodic ? grid.n_bins[k] : 1.0 / width);
   }
+  const auto first = positions_.begin() + 3 * grid.first_atom, last = first + 3 * grid.n_atoms;
+  const double farthest =
+      std::accumulate(first, last, 0.0, [](double m, double x) { return std::max(m, std::fabs(x)); });
+  const double loose_cutoff = cutoff_ * (1.0 + 1e-9) + 1e-14 * farthest;
+  grid.loose_limit = loose_cutoff * loose_cutoff;
 }
 
 int64_t NeighborSearch::bin_of(const Grid& grid, int64_t atom) const {
@@ -119,7 +132,19 @@ void NeighborSearch::sort_into_bins(const Grid& grid) {
   start[0] = grid.first_atom;
   for (int64_t bin = 0; bin < n_bins; ++bin) start[bin + 1] += start[bin];
   std::vector<int64_t> cursor(start, start + n_bins);
-  for (int64_t atom = grid.first_atom; atom < end; ++atom) bin_atoms_[cursor[bin_of(grid, atom)]++] = atom;
+  for (int64_t atom = grid.first_atom; atom < end; ++atom) place(grid, atom, cursor[bin_of(grid, atom)]++);
+}
+
+// Put the wrapped coordinates of an atom beside those of its bin.
+void NeighborSearch::place(const Grid& grid, int64_t atom, int64_t slot) {
+  bin_atoms_[slot] = atom;
+  slot_of_atom_[atom] = slot;
+  const int32_t* wrap = &wrap_[3 * atom];
+  for (int d = 0; d < 3; ++d) {
+    const double (*cell)[3] = grid.lattice.cell;
+    wrapped_[3 * slot + d] =
+        positions_[3 * atom + d] - (wrap[0] * cell[0][d] + wrap[1] * cell[1][d] + wrap[2] * cell[2][d]);
+  }
 }
 
 void NeighborSearch::search() {
@@ -174,17 +199,28 @@ void NeighborSearch::search_atom(const Grid& grid, int64_t atom, std::vector<Ent
 
 void NeighborSearch::search_bin(const Grid& grid, int64_t atom, int64_t bin, const int32_t image[3],
                                 std::vector<Entry>& found) const {
-  const double* x = &positions_[3 * atom];
-  const double limit = cutoff_ * cutoff_;
-  const int64_t* start = &bin_start_[grid.first_bin + bin];
-  for (int64_t k = start[0]; k < start[1]; ++k) {
-    const int64_t other = bin_atoms_[k];
-    Entry entry{other, {}};
-    for (int d = 0; d < 3; ++d) entry.shift[d] = image[d] - wrap_[3 * other + d] + wrap_[3 * atom + d];
-    if (!(squared_distance(grid.lattice, x, &positions_[3 * other], entry.shift) < limit)) continue;
-    if (other == atom && entry.shift[0] == 0 && entry.shift[1] == 0 && entry.shift[2] == 0) continue;
-    found.push_back(entry);
+  const double* home = &wrapped_[3 * slot_of_atom_[atom]];
+  double origin[3];
+  for (int d = 0; d < 3; ++d) {
+    const double (*cell)[3] = grid.lattice.cell;
+    origin[d] = home[d] - (image[0] * cell[0][d] + image[1] * cell[1][d] + image[2] * cell[2][d]);
   }
+  const int64_t* start = &bin_start_[grid.first_bin + bin];
+  for (int64_t slot = start[0]; slot < start[1]; ++slot) {
+    const double* y = &wrapped_[3 * slot];
+    const double dx = y[0] - origin[0], dy = y[1] - origin[1], dz = y[2] - origin[2];
+    if (dx * dx + dy * dy + dz * dz < grid.loose_limit) add_if_near(grid, atom, bin_atoms_[slot], image, found);
+  }
+}
+
+// Decide from the coordinates as given, in an order of operations that both directions of a pair share.
+void NeighborSearch::add_if_near(const Grid& grid, int64_t atom, int64_t other, const int32_t image[3],
+                                 std::vector<Entry>& found) const {
+  Entry entry{other, {}};
+  for (int d = 0; d < 3; ++d) entry.shift[d] = image[d] - wrap_[3 * other + d] + wrap_[3 * atom + d];
+  const double distance = squared_distance(grid.lattice, &positions_[3 * atom], &positions_[3 * other], entry.shift);
+  const bool itself = other == atom && entry.shift[0] == 0 && entry.shift[1] == 0 && entry.shift[2] == 0;
+  if (distance < cutoff_ * cutoff_ && !itself) found.push_back(entry);
 }
 
 void NeighborSearch::write(const NeighborOutput& out) const {

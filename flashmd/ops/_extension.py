@@ -98,13 +98,8 @@ def _differentiable(
     name: str, forward: Callable[..., Any], backward: Callable[..., Any], setup_context: Callable[..., None]
 ) -> Callable[..., Any]:
     """Return a function with the given derivative, free of the bookkeeping of registered operators."""
-
-    def forward_and_save(ctx: Any, *args: Any) -> Any:
-        output = forward(*args)
-        setup_context(ctx, args, output)
-        return output
-
-    body = {"forward": staticmethod(forward_and_save), "backward": staticmethod(backward)}
+    methods = {"forward": forward, "backward": backward, "setup_context": setup_context}
+    body = {key: staticmethod(method) for key, method in methods.items()}
     function: Any = type(name, (torch.autograd.Function,), body)
     apply: Callable[..., Any] = function.apply
     return apply

@@ -123,6 +123,20 @@ def test_compiles_without_graph_break(numbers, generator):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
+def test_functional_derivatives(numbers, generator):
+    edges = Edges.from_pairs(*torch.randint(0, 5, (2, 11), generator=generator), 5)
+    x, w = numbers(5, 2), numbers(11, 2)
+
+    def second(backend):
+        def first(a):
+            return torch.func.grad(lambda c: torch.sin(cfconv(c, w, edges, backend=backend)).sum())(a).square().sum()
+
+        return torch.func.grad(first)(x)
+
+    found, expected = second("kernel"), second("reference")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("backend", ["kernel", "reference"])
 def test_messages(backend):
     edges = Edges.from_pairs(torch.tensor([0]), torch.tensor([1]), 2)
