@@ -1,0 +1,38 @@
+"""The build of the extension: what the environment variable accepts, and that nothing is compiled twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+
+def build(root, folder, **environment):
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", str(folder / "lib")]
+    command += ["--build-temp", str(folder / "temp")]
+    run = subprocess.run(
+        command, cwd=root, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=300
+    )
+    return run.returncode, run.stderr
+
+
+def test_unknown_choice_of_cuda(root, tmp_path):
+    code, text = build(root, tmp_path, FLASHMD_CUDA="MAYBE")
+    assert code == 1
+    assert "FLASHMD_CUDA: expected AUTO, ON or OFF, got 'MAYBE'. To fix it, set one of them." in text
+
+
+def test_cuda_is_wanted_and_missing(root, tmp_path):
+    code, text = build(root, tmp_path, FLASHMD_CUDA="ON", PATH=str(tmp_path), CUDA_HOME=str(tmp_path))
+    assert code == 1
+    assert "FLASHMD_CUDA=ON: expected nvcc, got none. To fix it, install it or set CUDA_HOME." in text
+
+
+def test_second_build_compiles_nothing(root, tmp_path):
+    assert build(root, tmp_path, FLASHMD_CUDA="OFF") == (0, "")
+    objects = sorted((root / "build" / "kernels-cpu").glob("*.o"))
+    before = [path.stat().st_mtime_ns for path in objects]
+    assert build(root, tmp_path, FLASHMD_CUDA="OFF") == (0, "")
+    assert [path.stat().st_mtime_ns for path in objects] == before
+    assert len(objects) >= 7
+    assert (tmp_path / "lib" / "flashmd" / "_kernels.so").stat().st_size > 10_000
