@@ -35,6 +35,7 @@ from flashmd.cg import (
 from flashmd.train import ForceDataset, save_dataset
 
 CYCLES_PER_CHUNK = 10
+DEFAULT_L2 = 1e3  # (kJ/mol/nm)^2
 FIT_STRIDE = 67  # frames; not a divisor of the frames per cycle, so all phases of a cycle are seen
 
 log = logging.getLogger("map_chignolin")
@@ -106,7 +107,7 @@ def main() -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--skip", type=int, default=0, help="cycles dropped at the start of every run")
     parser.add_argument("--stride", type=int, default=1, help="keep every how many frames")
-    parser.add_argument("--l2", type=float, default=1e3, help="ridge on the weights, (kJ/mol/nm)^2")
+    parser.add_argument("--l2", type=float, default=DEFAULT_L2, help="ridge on the weights, (kJ/mol/nm)^2")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 
