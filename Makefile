@@ -34,6 +34,7 @@ lint: setup ## Check style, types, layers and C++ formatting.
 	@if [ -n "$(CPP_FILES)" ]; then echo "clang-format"; $(BIN)/clang-format --dry-run -Werror $(CPP_FILES); fi
 
 docs: setup ## Build the documentation in docs/_build/html; a warning is an error.
+	@rm -rf docs/api/generated
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 format: setup ## Format Python and C++.

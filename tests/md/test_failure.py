@@ -53,7 +53,8 @@ def test_the_step_the_replica_and_the_bead_are_named(tmp_path: Path) -> None:
     detail = f"The replica is at 300.0 K; its last finite state (step {step - 1}) is in {files}."
     assert str(error).startswith(text)
     assert detail in str(error)
-    kept = np.load(folder / "failure.npz")
+    with np.load(folder / "failure.npz") as file:
+        kept = dict(file)
     assert (int(kept["step"]), int(kept["replica"]), int(kept["bead"])) == (step - 1, replica, bead)
     assert np.isfinite(kept["positions"]).all()
     assert WALL * 0.7 < abs(kept["positions"][bead]).max() <= WALL
@@ -78,7 +79,8 @@ def test_flying_apart_is_found_before_numbers_overflow(tmp_path: Path) -> None:
         run(run_config(tmp_path / "run", **QUIET), Harmonic(-2e4))
     assert 50 < caught.value.step < 2000
     assert "failure.npz of" in str(caught.value), "the state is too large for the PDB format"
-    assert np.abs(np.load(tmp_path / "run" / "failure.npz")["positions"]).max() < 1e5
+    with np.load(tmp_path / "run" / "failure.npz") as kept:
+        assert np.abs(kept["positions"]).max() < 1e5
 
 
 class Picky(Pole):
