@@ -45,9 +45,7 @@ class SumPotential(Potential):
             raise ValueError(message("`potentials`", "at least one term", "none", "pass a dictionary of potentials"))
         self.potentials = nn.ModuleDict(potentials)
         self.bead_types = _common_types(potentials)
-        self._priors = tuple(p for p in potentials.values() if isinstance(p, Prior))
-        self._others = tuple(p for p in potentials.values() if not isinstance(p, Prior))
-        self._fused = FusedPriors(self._priors, backend=self._priors[0].backend) if self._priors else None
+        self._fused: FusedPriors | None = None
 
     @property
     def cutoff(self) -> float:
@@ -64,9 +62,11 @@ class SumPotential(Potential):
 
     def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
         """Return energy, forces and virial of the sum; see :meth:`Potential.evaluate`."""
-        parts = [potential.evaluate(system, virial=virial) for potential in self._others]
-        if self._fused is not None:
-            parts.append(self._fused.evaluate(system, virial=virial))
+        terms = self._named().values()
+        parts = [term.evaluate(system, virial=virial) for term in terms if not isinstance(term, Prior)]
+        priors = tuple(term for term in terms if isinstance(term, Prior))
+        if priors:
+            parts.append(self._fuse(priors).evaluate(system, virial=virial))
         total = parts[0]
         for part in parts[1:]:
             sum_virial = total.virial + part.virial if total.virial is not None and part.virial is not None else None
@@ -104,6 +104,12 @@ class SumPotential(Potential):
         """Rebuild the sum from `to_spec`."""
         terms = {name: registered(each["class"]).from_spec(each) for name, each in spec["terms"].items()}
         return cls(terms, name=spec["name"])
+
+    def _fuse(self, priors: tuple[Prior, ...]) -> FusedPriors:
+        """Return the evaluator of the present priors; terms can be replaced after construction."""
+        if self._fused is None or self._fused.priors != priors:
+            self._fused = FusedPriors(priors, backend=priors[0].backend)
+        return self._fused
 
     def _named(self) -> dict[str, Potential]:
         return {name: module for name, module in self.potentials.items() if isinstance(module, Potential)}

@@ -13,6 +13,7 @@ from torch import Tensor
 from flashmd.errors import message
 from flashmd.nn import half_edges
 from flashmd.ops import Edges, neighbor_list
+from flashmd.potential.identity import Identity
 from flashmd.system import System
 
 
@@ -48,9 +49,8 @@ class VerletList:
         self.backend = backend
         self.n_builds = 0
         self.reference_positions: Tensor | None = None
-        self._frame: tuple[Tensor, ...] | None = None
+        self._frame: Identity | None = None
         self._values: tuple[Tensor, ...] = ()
-        self._versions: tuple[int, ...] | None = None
         self._edges: Edges | None = None
         self._half: Edges | None = None
 
@@ -81,17 +81,17 @@ class VerletList:
         self._edges = self._half = self._frame = self.reference_positions = None
 
     def _build(self, positions: Tensor, system: System) -> Edges:
-        self.reference_positions = positions.clone()
-        detached = system.with_positions(self.reference_positions)
-        self._edges = neighbor_list(detached, self.cutoff + self.skin, backend=self.backend)
-        self._half = None
+        # A search that refuses its input must not leave a list behind that belongs to other positions.
+        self.reset()
+        reference = positions.clone()
+        self._edges = neighbor_list(system.with_positions(reference), self.cutoff + self.skin, backend=self.backend)
+        self.reference_positions = reference
         self._remember(system)
         self.n_builds += 1
         return self._edges
 
     def _remember(self, system: System) -> None:
-        self._frame = (system.batch, system.cell, system.pbc)
-        self._versions = _versions(self._frame)
+        self._frame = _frame_of(system)
         self._values = (system.batch.clone(), system.cell.detach().clone(), system.pbc.clone())
 
     def _covers(self, positions: Tensor, system: System) -> bool:
@@ -106,22 +106,17 @@ class VerletList:
 
     def _same_frame(self, system: System) -> bool:
         """Compare batch, cell and flags; the same unchanged objects need no look at their values."""
-        frame = (system.batch, system.cell, system.pbc)
+        frame = _frame_of(system)
         if self._frame is None:
             return False
-        versions = _versions(frame)
-        unchanged = versions is not None and versions == self._versions
-        if unchanged and all(new is old for new, old in zip(frame, self._frame, strict=True)):
+        if self._frame.holds(frame):
             return True
-        for new, old in zip(frame, self._values, strict=True):
+        for new, old in zip(frame.tensors, self._values, strict=True):
             if new.shape != old.shape or new.device != old.device or not torch.equal(new.detach(), old):
                 return False
-        self._frame, self._versions = frame, versions
+        self._frame = frame
         return True
 
 
-def _versions(tensors: tuple[Tensor, ...]) -> tuple[int, ...] | None:
-    """Return how often each tensor was changed in place, or None where a tensor of inference mode does not count."""
-    if any(tensor.is_inference() for tensor in tensors):
-        return None
-    return tuple(tensor._version for tensor in tensors)
+def _frame_of(system: System) -> Identity:
+    return Identity.of(system.batch, system.cell, system.pbc)

@@ -249,6 +249,7 @@ def test_positions_must_be_finite() -> None:
         ),
         ([[1, 2], [1, 2]], {"k": [1.0, 1.0], "x0": [1.0, 1.0]}, r"expected each tuple once, got \(1, 2\) twice"),
         ([[1, -2]], {"k": [1.0], "x0": [1.0]}, r"expected types >= 0, got -2"),
+        ([[1, 2**32]], {"k": [1.0], "x0": [1.0]}, r"expected types whose tuples fit 63 bits, got 4294967296"),
     ],
 )
 def test_wrong_tables_are_refused(types: list[list[int]], columns: dict[str, list[float]], text: str) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from flashmd.nn import SchNetConfig
 from flashmd.potential import Potential, SchNetPotential, SumPotential
+from flashmd.potential.priors import Prior
 from flashmd.protocols import EnergyModel
 from flashmd.system import System
 from tests.potential.build import BACKEND, chain, every_prior, prior, schnet
@@ -80,3 +81,32 @@ def test_energy_without_neighbours_has_zero_forces_and_virial() -> None:
         assert torch.equal(result.forces, torch.zeros(1, 3, dtype=torch.float64))
         assert torch.equal(result.virial, torch.zeros(1, 3, 3, dtype=torch.float64))
         assert float(result.energy) == float(potential.energy(system).detach())
+
+
+@pytest.mark.parametrize("changed", ["types", "list", "table"])
+def test_parameters_follow_changes_in_place(changed: str) -> None:
+    """What is kept between steps must not outlive the numbers it was made of."""
+    total, system = SumPotential({"SchNet": schnet(), **every_prior()}), chain()
+    before = total.evaluate(system)
+    if changed == "types":
+        system.types[2] = 1 + int(system.types[2]) % 3
+    elif changed == "list":
+        system.interactions["bonds"][0] = torch.tensor([0, 2])
+    else:
+        bonds = total.potentials["bonds"]
+        assert isinstance(bonds, Prior)
+        bonds.values.mul_(1.5)
+    after, alone = total.evaluate(system), sum(p.evaluate(system).energy for p in total.potentials.values())
+    torch.testing.assert_close(after.energy, total.energy(system).detach(), rtol=1e-13, atol=1e-12)
+    torch.testing.assert_close(after.energy, alone, rtol=1e-13, atol=1e-12)
+    assert abs(float(after.energy - before.energy)) > 1e-3
+    if changed != "table":
+        other = SumPotential({"SchNet": schnet(), **every_prior()})
+        torch.testing.assert_close(after.forces, other.evaluate(system).forces, rtol=1e-12, atol=1e-12)
+
+
+def test_terms_can_be_replaced() -> None:
+    total, system = SumPotential({"bonds": prior("bonds"), "angles": prior("angles")}), chain()
+    total.evaluate(system)
+    total.potentials["bonds"] = prior("bonds", seed=5)
+    torch.testing.assert_close(total.evaluate(system).energy, total.energy(system).detach(), rtol=1e-13, atol=1e-13)

@@ -145,3 +145,16 @@ def test_lists_do_not_follow_the_caller_s_buffer() -> None:
     system.positions.add_(1.0)
     verlet.update(system)
     assert verlet.n_builds == 2
+
+
+def test_refused_input_leaves_no_list_of_other_positions() -> None:
+    """The box comes back after a search that refused it: the list must be that of the present positions."""
+    system = dataclasses.replace(chain(), cell=3.0 * torch.eye(3, dtype=torch.float64)[None], pbc=torch.ones(1, 3) > 0)
+    verlet, fresh = VerletList(0.6, skin=0.1, backend=BACKEND), VerletList(0.6, skin=0.1, backend=BACKEND)
+    verlet.update(system)
+    stretched = system.with_positions(1.7 * system.positions)
+    with pytest.raises(ValueError, match="`cell` of system 0: expected independent lattice vectors"):
+        verlet.update(dataclasses.replace(stretched, cell=torch.zeros(1, 3, 3, dtype=torch.float64)))
+    assert verlet.reference_positions is None
+    assert torch.equal(verlet.update(stretched).sender, fresh.update(stretched).sender)
+    assert verlet.n_builds == 2

@@ -12,6 +12,7 @@ from torch import Tensor
 from flashmd.errors import message
 from flashmd.ops import segment_sum
 from flashmd.potential.base import Potential
+from flashmd.potential.identity import Identity
 from flashmd.potential.priors.features import Feature
 from flashmd.potential.priors.images import displacements
 from flashmd.potential.priors.type_table import checked_table, find_rows
@@ -49,7 +50,7 @@ class Prior(Potential):
         checked = checked_table(table, columns, what=f"{type(self).__name__} {name!r}", order=self.feature.order)
         self.register_buffer("types", checked.types)
         self.register_buffer("values", torch.stack([checked.columns[key].detach() for key in columns], 1))
-        self._cached: tuple[tuple[Any, ...], Tensor] | None = None
+        self._cached: tuple[Identity, Tensor] | None = None
         self._fused: Any = None
 
     def column_names(self) -> tuple[str, ...]:
@@ -105,9 +106,9 @@ class Prior(Potential):
             ValueError: the table lacks the types of a term, or the list of terms is missing.
         """
         index = self.list_of(system)
-        key = (index, system.types, self.values, self.values._version, system.positions.dtype)
-        if self._cached is None or not _same(self._cached[0], key):
-            self._cached = (key, self._look_up(system, index))
+        identity = Identity.of(index, system.types, self.values, dtype=system.positions.dtype)
+        if self._cached is None or not self._cached[0].holds(identity):
+            self._cached = (identity, self._look_up(system, index))
         return self._cached[1]
 
     def _look_up(self, system: System, index: Tensor) -> Tensor:
@@ -172,7 +173,3 @@ def offsets(segment: Tensor, n_segments: int) -> Tensor:
     """Return the bounds [n_segments + 1] of each segment among its sorted members."""
     counts = torch.bincount(segment, minlength=n_segments)
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-
-
-def _same(old: tuple[Any, ...], new: tuple[Any, ...]) -> bool:
-    return all(a is b or (not isinstance(a, Tensor) and a == b) for a, b in zip(old, new, strict=True))

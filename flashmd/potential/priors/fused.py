@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from flashmd.ops import segment_sum
+from flashmd.potential.identity import Identity
 from flashmd.potential.priors.base import Prior, offsets
 from flashmd.potential.priors.features import FEATURES, Feature
 from flashmd.potential.priors.images import image_shift
@@ -77,10 +78,10 @@ class FusedPriors:
     """
 
     def __init__(self, priors: Sequence[Prior], *, backend: str = "kernel") -> None:
-        self._priors = tuple(priors)
+        self.priors = tuple(priors)
         self.backend = backend
         self._plan: _Plan | None = None
-        self._key: tuple[object, ...] = ()
+        self._identity: Identity | None = None
 
     @torch.no_grad()
     def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
@@ -109,14 +110,11 @@ class FusedPriors:
 
     def _plan_for(self, system: System) -> _Plan:
         """Return the layout for a batch; the same types, lists, flags and tables give the same layout."""
-        lists = [system.interactions.get(prior.name) for prior in self._priors]
-        tables = [prior.values for prior in self._priors]
-        versions = tuple(table._version for table in tables)
-        tensors = (system.types, system.batch, system.pbc, *lists, *tables)
-        key = (versions, system.positions.dtype, *tensors)
-        same = len(key) == len(self._key) and key[:2] == self._key[:2]
-        if self._plan is None or not same or any(a is not b for a, b in zip(key[2:], self._key[2:], strict=True)):
-            self._plan, self._key = _make_plan(self._priors, system), key
+        lists = [prior.list_of(system) for prior in self.priors]
+        tables = [prior.values for prior in self.priors]
+        identity = Identity.of(system.types, system.batch, system.pbc, *lists, *tables, dtype=system.positions.dtype)
+        if self._plan is None or self._identity is None or not self._identity.holds(identity):
+            self._plan, self._identity = _make_plan(self.priors, system), identity
         return self._plan
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from flashmd.errors import message
 
+_MOST_CODES = (1 << 63) - 1
+
 
 class TypeTable(NamedTuple):
     """Parameters of type tuples; a plain tuple of the same two entries serves as well.
@@ -56,6 +58,9 @@ def checked_table(
         raise ValueError(message(f"columns of {what}", f"{sorted(columns)}", got, "rename, add or remove columns"))
     if types.shape[0] and int(types.min()) < 0:
         raise ValueError(message(f"type tuples of {what}", "types >= 0", f"{int(types.min())}", "correct the types"))
+    if base_of(types) ** order > _MOST_CODES:
+        got = f"{int(types.max())}"
+        raise ValueError(message(f"type tuples of {what}", "types whose tuples fit 63 bits", got, "renumber the types"))
     for name, column in values.items():
         if column.shape != types.shape[:1]:
             got = f"{tuple(column.shape)}"
