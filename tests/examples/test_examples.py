@@ -1,0 +1,41 @@
+"""Every example says how it is run, with options that exist and values that are valid."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import flashmd.md
+import flashmd.train
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+SCRIPTS = sorted(path.relative_to(ROOT) for path in EXAMPLES.rglob("*.py"))
+CONFIGURATIONS = sorted(path.relative_to(ROOT) for path in EXAMPLES.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=str)
+def test_docstring_holds_a_command_line_with_options_that_exist(script: Path) -> None:
+    source = (ROOT / script).read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    lines = [line.strip() for line in docstring.splitlines() if line.strip().startswith(f"python {script} ")]
+    assert lines, f"the docstring of {script} has no line `python {script} ...`"
+    for word in (word for line in lines for word in shlex.split(line) if word.startswith("--")):
+        assert f'add_argument("{word}"' in source, f"{script} has no option {word}"
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=str)
+def test_configuration_is_valid_for_the_command_in_its_header(path: Path) -> None:
+    found = re.search(rf"^# +flashmd (\w+) {path}$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+    assert found, f"{path} has no line `#     flashmd COMMAND {path}`"
+    if found[1] == "train":
+        flashmd.train.load_config(ROOT / path)
+        return
+    assert found[1] == "simulate"
+    config = flashmd.md.load_config(ROOT / path)
+    absent = [str(file) for file in (config.structure, *config.initial) if not Path(file).is_file()]
+    assert absent == []
