@@ -174,6 +174,6 @@ def _plot(result: TrainingResult, path: Path) -> None:
     axes.plot(epochs, [point.train for point in result.curve], label="training")
     axes.plot(epochs, [point.validation for point in result.curve], label="validation")
     axes.axhline(result.metrics["validation"].prior, color="0.5", linestyle=":", label="priors alone, validation")
-    axes.set(xlabel="epoch", ylabel="mean square force error / (kJ/mol/nm)$^2$", yscale="log")
+    axes.set(xlabel="epoch", ylabel="mean square force error / (kJ/mol/nm)$^2$")
     axes.legend()
     figure.savefig(path, dpi=150)
