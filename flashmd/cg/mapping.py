@@ -16,6 +16,9 @@ from torch import Tensor
 from flashmd.cg.beads import FIVE_BEAD_ATOMS, Resolution, bead_mass, bead_type, standard_residue
 from flashmd.errors import message
 
+_FARTHEST_NEIGHBOURS = 0.45
+"""CA atoms of neighbouring residues are 0.38 nm apart, 0.29 nm at a cis bond; over a missing residue it is 0.5 nm."""
+
 if TYPE_CHECKING:
     from mdtraj import Trajectory
 
@@ -79,7 +82,8 @@ def map_structure(source: str | PathLike[str] | Trajectory, resolution: Resoluti
         The beads in the atom order of the source.
 
     Raises:
-        ValueError: an atom that must carry a bead is missing, an amino acid is unknown, or there is no protein.
+        ValueError: an atom that must carry a bead or a whole residue is missing, an amino acid is unknown, there is no
+            protein, or the file cannot be understood.
 
     Example:
         >>> from flashmd.cg import map_structure
@@ -106,7 +110,7 @@ def map_structure(source: str | PathLike[str] | Trajectory, resolution: Resoluti
     if not beads:
         raise ValueError(message("the structure", "at least one amino acid", "none", "pass a protein structure"))
     atoms = [bead.atom for bead in beads]
-    return CGStructure(
+    structure = CGStructure(
         resolution=resolution,
         sequence=tuple(sequence),
         residue_ids=tuple(residue_ids),
@@ -118,6 +122,20 @@ def map_structure(source: str | PathLike[str] | Trajectory, resolution: Resoluti
         atom_indices=torch.tensor(atoms),
         positions=torch.tensor(trajectory.xyz[:, atoms], dtype=torch.float32),
     )
+    _check_unbroken(structure)
+    return structure
+
+
+def _check_unbroken(structure: CGStructure) -> None:
+    """Refuse a chain with a gap, across which a bond would be drawn; the first frame tells."""
+    anchors = [index for index, name in enumerate(structure.bead_names) if name == "CA"]
+    steps = structure.positions[:1, anchors].diff(dim=1).norm(dim=2).flatten().tolist()
+    for residue, length in enumerate(steps):
+        if structure.chain[residue] == structure.chain[residue + 1] and length > _FARTHEST_NEIGHBOURS:
+            first, second = (f"{structure.sequence[i]} {structure.residue_ids[i]}" for i in (residue, residue + 1))
+            what = f"residues {first} and {second} of chain {structure.chain[residue]}"
+            fix = "add missing residues (for example with pdbfixer), end the chain there, or make the molecule whole"
+            raise ValueError(message(what, f"CA atoms within {_FARTHEST_NEIGHBOURS} nm", f"{length:.2f} nm", fix))
 
 
 def _load(source: Any) -> Any:
@@ -126,7 +144,11 @@ def _load(source: Any) -> Any:
     if isinstance(source, mdtraj.Trajectory):
         return source
     # Standard names are kept apart from what the file says: no renaming, no guessed bonds.
-    return mdtraj.load(str(source))
+    try:
+        return mdtraj.load(str(source))
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        fix = "repair the file or convert it again"
+        raise ValueError(message(f"`{source}`", "a structure", f"{type(error).__name__}: {error}", fix)) from error
 
 
 def _beads_of(residue: Any, name: str, index: int, resolution: Resolution) -> list[_Bead]:
@@ -150,7 +172,8 @@ def _beads_of(residue: Any, name: str, index: int, resolution: Resolution) -> li
 
 def _check_skippable(residue: Any) -> None:
     names = {atom.name for atom in residue.atoms}
-    if {"N", "CA", "C"} <= names:
+    # A lone CA is a residue of a CA trace unless it is calcium.
+    if {"N", "CA", "C"} <= names or (names == {"CA"} and not residue.name.upper().startswith("CA")):
         what = f"residue {residue.name} {residue.resSeq} of chain {residue.chain.index}"
         fix = "rename it to the closest standard amino acid or delete it"
         raise ValueError(message(what, "a standard amino acid", f"the name {residue.name!r}", fix))

@@ -89,8 +89,7 @@ def _mapped_frames(path: Path, topology: str | None, resolution: Resolution, dty
     if topology is None and path.suffix.lower() in _TRAJECTORIES:
         fix = "pass `--topology` with a PDB file of the same atoms"
         raise ValueError(message(f"trajectory `{path}`", "a topology", "none", fix))
-    trajectory = mdtraj.load(str(path)) if topology is None else mdtraj.load(str(path), top=topology)
-    structure = map_structure(trajectory, resolution)
+    structure = map_structure(path if topology is None else mdtraj.load(str(path), top=topology), resolution)
     first = build_system(structure, dtype=dtype)
     return [first.with_positions(structure.positions[frame].to(dtype)) for frame in range(structure.n_frames)]
 

@@ -113,3 +113,30 @@ def test_no_protein(tmp_path: Path) -> None:
 def test_unknown_resolution() -> None:
     with pytest.raises(ValueError, match="`resolution`: expected 'ca' or 'five_bead', got 'martini'"):
         map_structure("unused.pdb", "martini")  # type: ignore[arg-type]
+
+
+def trace(residues: list[tuple[str, int]]) -> str:
+    """CA atoms 0.38 nm apart; the number of a residue tells its place."""
+    line = "ATOM  {0:5d}  CA  {1} A{0:4d}    {2:8.3f}   0.000   0.000  1.00  0.00           C\n"
+    return "".join(line.format(number, name, 3.8 * number) for name, number in residues) + "END\n"
+
+
+def test_missing_residue_is_named(tmp_path: Path) -> None:
+    whole = trace([("TYR", 1), ("ASP", 2), ("PRO", 3)])
+    assert map_structure(write(tmp_path, whole), "ca").sequence == ("TYR", "ASP", "PRO")
+    text = r"residues TYR 1 and PRO 3 of chain 0: expected CA atoms within 0.45 nm, got 0.76 nm"
+    with pytest.raises(ValueError, match=text):
+        map_structure(write(tmp_path, trace([("TYR", 1), ("PRO", 3)])), "ca")
+    two_chains = trace([("TYR", 1), ("PRO", 3)]).replace("PRO A", "PRO B")
+    assert map_structure(write(tmp_path, two_chains), "ca").chain == (0, 1)
+
+
+def test_unknown_residue_of_a_trace_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="residue XYZ 2 of chain 0: expected a standard amino acid"):
+        map_structure(write(tmp_path, trace([("TYR", 1), ("XYZ", 2), ("PRO", 3)])), "ca")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # mdtraj leaves the file open
+def test_file_without_atoms_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"structure.pdb`: expected a structure, got IndexError"):
+        map_structure(write(tmp_path, "garbage\n"), "ca")
