@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import flashmd
-from flashmd.errors import FlashMDError, NonFiniteForceError
+from flashmd.errors import FlashMDError, NonFiniteForceError, OutputError, message
 from flashmd.md.config import RunConfig
 from flashmd.md.failure import dump_failure, find_failure, is_sound
 from flashmd.md.integrators import LangevinBAOAB
@@ -59,16 +59,30 @@ class ActiveRun:
         _require_sound(self.state)
         if found is None:
             self.folder.create(overwrite=overwrite)
-            write_pdb(self.folder.topology, plan.topology, _first_replica(plan.system.positions, config).numpy())
-            self.writer = RunWriter.open(self.folder, config)
+            self._write_first_files()
         else:
             self.state, self.exchanges = restore(found, self.state, plan.model)
             self.state = self.state.with_temperature(self.ladder.values[self.exchanges.temperature_index()])
             self.writer = RunWriter.open(self.folder, config, sizes=found.metadata["sizes"])
             self.saved_step = self.state.step
-        write_atomically(self.folder.config, (_provenance(plan) + config.to_yaml()).encode())
-        if found is None:
+            self._write_configuration()
+
+    def _write_first_files(self) -> None:
+        """Write all that a continuation needs, or leave nothing."""
+        plan, config = self.plan, self.plan.config
+        try:
+            write_pdb(self.folder.topology, plan.topology, _first_replica(plan.system.positions, config).numpy())
+            self.writer = RunWriter.open(self.folder, config)
+            self._write_configuration()
             self.checkpoint()
+        except OutputError as error:
+            self.folder.clear()
+            what, fix = f"run folder {self.folder.path}", "free some space or change `output`, then start again"
+            raise OutputError(message(what, "room for the first files of a run", f"{error.__cause__}", fix)) from error
+
+    def _write_configuration(self) -> None:
+        text = _provenance(self.plan) + self.plan.config.to_yaml()
+        write_atomically(self.folder.config, text.encode())
 
     def chunk(self, stopped: Callable[[], bool]) -> None:
         """Advance to the next boundary, look at the numbers, write what was recorded."""

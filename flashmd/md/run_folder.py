@@ -101,12 +101,19 @@ class RunFolder:
         """
         with writing(self.path, self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        present = sorted({file for pattern in _OWN_PATTERNS for file in self.path.glob(pattern)})
+        present = self._present()
         if present and not overwrite:
             fix = f"continue it with `flashmd simulate --resume {self.path}`, pass `--overwrite`, or change `output`"
             raise ConfigurationError(message(f"run folder {self.path}", "no run in it", f"{present[0].name}", fix))
-        for file in present:
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove the files of a run; files of others are left alone."""
+        for file in self._present():
             file.unlink()
+
+    def _present(self) -> list[Path]:
+        return sorted({file for pattern in _OWN_PATTERNS for file in self.path.glob(pattern)})
 
 
 def trajectory_names(temperatures: Sequence[float], n_walkers: int) -> list[str]:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import flashmd.potential.priors
-from flashmd.errors import CheckpointError, message
+from flashmd.errors import CheckpointError, OutputError, message
 from flashmd.potential.base import Potential
 from flashmd.potential.registry import registered
 
@@ -39,6 +39,7 @@ def save(potential: Potential, path: str | Path, metadata: Mapping[str, Any] | N
 
     Raises:
         TypeError: the class cannot be saved or the metadata are no JSON values.
+        OutputError: the file cannot be written; what was there stays.
     """
     own = {key: value for key, value in potential.metadata.items() if key not in _RESERVED}
     document = {
@@ -53,10 +54,23 @@ def save(potential: Potential, path: str | Path, metadata: Mapping[str, Any] | N
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()}
     # The order of the terms is kept: it is the order of summation. A file appears complete or not at all.
-    text, file = json.dumps(document), Path(path)
+    data = safetensors.torch.save(tensors, metadata={"flashmd": json.dumps(document)})
+    _write(Path(path), data)
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Replace a file at once, or leave all as it was."""
     partial = file.with_name(f"{file.name}.partial")
-    safetensors.torch.save_file(tensors, str(partial), metadata={"flashmd": text})
-    partial.replace(file)
+    try:
+        try:
+            partial.write_bytes(data)
+            partial.replace(file)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        expected, fix = f"a place with {len(data)} bytes free", "free some space, or write to another folder"
+        raise OutputError(message(f"writing {file}", expected, error.strerror or str(error), fix)) from error
 
 
 def load(path: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Potential:

@@ -160,6 +160,15 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(
     assert contents(folder) == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("suffix", [".topology.pdb.tmp", "log.csv", ".config.resolved.yaml.tmp", "safetensors.tmp"])
+def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    monkeypatch.setattr(run_folder, "write_all", FullDisk(suffix, 10).write)
+    text = r"room for the first files of a run, got .*No space left on device\. To fix it, free .* then start again"
+    with pytest.raises(OutputError, match=text):
+        run(run_config(tmp_path / "run"), Harmonic(300.0))
+    assert list((tmp_path / "run").iterdir()) == []
+
+
 def test_a_failure_on_a_full_disk_is_still_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "write_all", FullDisk(".failure.npz.tmp", 10).write)
     with pytest.raises(NonFiniteForceError, match=r"its state was not kept: writing .*failure\.npz"):

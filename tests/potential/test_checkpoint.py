@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
-from flashmd.errors import CheckpointError
+from flashmd.errors import CheckpointError, OutputError
 from flashmd.potential import Potential, SumPotential, load, model_hash, register, save
 from flashmd.potential.checkpoint import read_metadata, resolve
 from tests.potential.build import chain, every_prior, schnet
@@ -211,3 +213,21 @@ def test_names_of_classes_are_unique() -> None:
 def test_path_or_name(file: Path) -> None:
     assert resolve(file) == file
     assert resolve(str(file)) == file
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = file.read_bytes()
+
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as stream:
+            stream.write(data[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    text = r"writing .*model.safetensors: expected a place with \d+ bytes free, got No space left on device"
+    with pytest.raises(OutputError, match=text):
+        save(everything(torch.float32), file)
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
