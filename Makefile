@@ -21,7 +21,7 @@ demo: setup ## Run replica exchange of chignolin and write runs/chignolin/report
 	@if [ -f runs/chignolin/checkpoint.safetensors ]; \
 	    then $(BIN)/flashmd simulate --resume runs/chignolin; \
 	    else $(BIN)/flashmd simulate examples/01_chignolin.yaml; fi
-	$(BIN)/flashmd report runs/chignolin
+	$(BIN)/flashmd report runs/chignolin --temperature "340 K" --reference data/datasets/chignolin_reference.npz
 
 test: setup ## Run the whole test-suite.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10
