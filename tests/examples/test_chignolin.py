@@ -24,7 +24,6 @@ ROOT = Path(__file__).parents[2]
 RUN = ROOT / "examples" / "01_chignolin.yaml"
 TRAINING = ROOT / "examples" / "train_chignolin.yaml"
 STRUCTURES = ROOT / "data" / "structures"
-SHIPPED_MODEL = ROOT / "data" / "models" / "chignolin_ca.safetensors"
 SHIPPED_DATA = ROOT / "data" / "datasets" / "chignolin_ca.npz"
 N_STEPS = 400
 SAVE_INTERVAL = 10
@@ -58,8 +57,6 @@ def two_states(n_frames: int) -> ForceDataset:
 
 def thinned(n_frames: int) -> ForceDataset:
     """The shipped data set, evenly thinned."""
-    if not SHIPPED_DATA.is_file():
-        pytest.skip(f"{SHIPPED_DATA.name} is not there")
     dataset = load_dataset(SHIPPED_DATA)
     return dataset.subset(torch.linspace(0, dataset.n_frames - 1, n_frames).long())
 
@@ -112,8 +109,6 @@ def test_training(name: str, request: pytest.FixtureRequest) -> None:
 def model(request: pytest.FixtureRequest) -> str:
     if request.param == "trained":
         return str(request.getfixturevalue("trained") / "model.safetensors")
-    if not SHIPPED_MODEL.is_file():
-        pytest.skip(f"{SHIPPED_MODEL.name} is not there")
     assert load_config(RUN).model == request.param
     return request.param
 
