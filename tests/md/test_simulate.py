@@ -116,7 +116,7 @@ def test_the_resolved_configuration_is_written_with_its_provenance(whole: Path) 
     assert "# device cpu" in text
 
 
-@pytest.mark.parametrize("first_part", [40, 55, 119])
+@pytest.mark.parametrize("first_part", [40, 50, 55, 119])
 def test_two_halves_are_a_whole(tmp_path: Path, whole: Path, model: Harmonic, first_part: int) -> None:
     folder = tmp_path / "run"
     run(run_config(folder, n_steps=first_part), model)

@@ -80,6 +80,25 @@ def test_velocities_belong_to_the_new_temperature() -> None:
     torch.testing.assert_close(state.thermal_speed, expected, rtol=1e-12, atol=0.0)
 
 
+def test_every_attempt_draws_its_own_numbers() -> None:
+    """A pair that is refused at one step must have the same chance, and other numbers, at the next."""
+    n_walkers, n_attempts, gap = 50, 400, 2.0
+    energy = torch.zeros(3, n_walkers, dtype=torch.float64)
+    energy[1] = gap
+    ladder, state = replicas(n_walkers, energy=energy)
+    rate = math.exp(-float(ladder.inverse_temperature[0] - ladder.inverse_temperature[1]) * gap)
+    accepted = []
+    for step in range(1, n_attempts + 1):
+        state = dataclasses.replace(state, step=step)
+        accepted.append(ladder.step(state, ladder.init(), attempt=0)[1].holder[0] >= n_walkers)
+    found = torch.stack(accepted).to(torch.float64)
+    for dimension, count in ((0, n_attempts), (1, n_walkers)):
+        spread = math.sqrt(rate * (1.0 - rate) / count)
+        means = found.mean(dimension)
+        assert float((means - rate).abs().max()) < SIGMAS * spread
+        assert float(means.std()) == pytest.approx(spread, rel=SIGMAS / math.sqrt(2.0 * (means.numel() - 1)))
+
+
 def test_huge_energy_differences_do_not_overflow() -> None:
     energy = torch.tensor([[0.0, 1e300], [1e300, 0.0], [2e300, 2e300]], dtype=torch.float64)
     ladder, state = replicas(2, energy=energy)

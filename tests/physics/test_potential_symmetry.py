@@ -150,6 +150,24 @@ def test_periodic_cell_equals_its_supercell() -> None:
     torch.testing.assert_close(small_net.forces.repeat(4, 1), large_net.forces, rtol=1e-9, atol=1e-9)
 
 
+def test_images_of_an_atom_with_itself_count_once() -> None:
+    """Within a cutoff beyond the cell, pairs of an atom and its image become pairs of two atoms in a supercell."""
+    cell = torch.tensor([[1.0, 0.0, 0.0], [0.2, 1.1, 0.0], [-0.1, 0.3, 1.2]], dtype=torch.float64)
+    positions, types = torch.tensor([[0.1, 0.2, 0.3], [0.5, 0.6, 0.4]], dtype=torch.float64), torch.tensor([1, 2])
+    unit = System.single(positions, types, cell=cell, pbc=True)
+    shifts = torch.cartesian_prod(*[torch.arange(3.0, dtype=torch.float64)] * 3) @ cell
+    copies = (positions[None] + shifts[:, None]).reshape(-1, 3)
+    large = System.single(copies, types.repeat(27), cell=3.0 * cell, pbc=True)
+    network = schnet(cutoff_upper=1.3)
+    small_result, large_result = network.evaluate(unit, virial=True), network.evaluate(large, virial=True)
+    torch.testing.assert_close(27.0 * small_result.energy, large_result.energy, rtol=1e-11, atol=1e-10)
+    torch.testing.assert_close(small_result.forces.repeat(27, 1), large_result.forces, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(27.0 * small_result.virial, large_result.virial, rtol=1e-9, atol=1e-9)
+    alone = System.single(positions[:1], types[:1], cell=cell, pbc=True)
+    far = System.single(positions[:1], types[:1])
+    assert abs(float((network.energy(alone) - network.energy(far)).detach())) > 1e-3, "no image is in range"
+
+
 def test_bonded_terms_reach_through_the_box() -> None:
     """Wrapping every atom into the cell must not change bonded energies, forces and virials."""
     system = chain(6, seed=2)
