@@ -27,16 +27,18 @@ from flashmd.md.config_errors import explain
 from flashmd.units import parse_quantity
 
 MAX_TEMPERATURES = 1 << 14
+MAX_WALKERS = 1 << 16
+"""More would give two replicas the same random numbers, see `flashmd.md.random_streams`."""
 FREE_TO_CHANGE = frozenset({"n_steps", "checkpoint_interval", "device", "threads"})
 """Keys that may differ when a run is resumed: none of them changes what an earlier step has written."""
 PLACES = frozenset({"model", "structure", "initial", "output"})
 """Keys that name files, which may have moved; their content is compared instead."""
 
 
-def _reads(unit: str) -> BeforeValidator:
+def _reads(unit: str, *, usual: str | None = None) -> BeforeValidator:
     def parse(value: Any) -> float:
         if not isinstance(value, str):
-            fix = f"To fix it, write for example `{value} {unit}`."
+            fix = f"To fix it, write for example `{value} {usual or unit}`."
             raise ValueError(f"expected a number with a unit, got {value!r}. {fix}")
         return parse_quantity(value, unit)
 
@@ -53,7 +55,7 @@ def _positive(value: float) -> float:
     return value
 
 
-Time = Annotated[float, _reads("ps"), _writes("ps"), AfterValidator(_positive)]
+Time = Annotated[float, _reads("ps", usual="fs"), _writes("ps"), AfterValidator(_positive)]
 Temperature = Annotated[float, _reads("K"), _writes("K"), AfterValidator(_positive)]
 Rate = Annotated[float, _reads("1/ps"), _writes("1/ps"), Field(ge=0)]
 Interval = Annotated[int, Field(ge=1)]
@@ -132,7 +134,7 @@ class RunConfig(BaseModel):
     initial: tuple[Path, ...] = ()
     output: Path
     temperatures: Annotated[tuple[Temperature, ...], BeforeValidator(_expand), Field(min_length=1)]
-    walkers: Annotated[int, Field(ge=1)] = 1
+    walkers: Annotated[int, Field(ge=1, le=MAX_WALKERS)] = 1
     time_step: Time
     friction: Rate = 1.0
     n_steps: Annotated[int, Field(ge=1)]

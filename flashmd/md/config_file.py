@@ -92,7 +92,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _with_paths_from(config: RunConfig, folder: Path) -> RunConfig:
     model = config.model
     # A bare name is that of a shipped model; whatever looks like a path, or lies beside the file, is a file.
-    if "/" in model or model.endswith(_INPUT_SUFFIXES) or (folder / model).exists():
+    if "/" in model or model.endswith(_INPUT_SUFFIXES) or (folder / model).is_file():
         model = str(folder / model)
     changes: dict[str, Any] = {
         "model": model,

@@ -74,7 +74,7 @@ def test_the_number_of_replicas() -> None:
         ),
         ({"zzz": 1}, r"key `zzz`: .* To fix it, delete it"),
         ({"model": None}, r"key `model`: expected a value, got nothing\. To fix it, add the line `model: \.\.\.`"),
-        ({"time_step": 4}, r"key `time_step`: expected a number with a unit, got 4\. To fix it, write .*`4 ps`"),
+        ({"time_step": 4}, r"key `time_step`: expected a number with a unit, got 4\. To fix it, write .*`4 fs`"),
         ({"time_step": "4 nm"}, r"key `time_step`: quantity '4 nm': expected a number and one of ps, fs"),
         ({"time_step": "-4 fs"}, r"key `time_step`: expected a positive number, got -0\.004"),
         (
@@ -97,6 +97,7 @@ def test_the_number_of_replicas() -> None:
         ),
         ({"n_steps": "many"}, r"key `n_steps`: expected input should be a valid integer.*got 'many'"),
         ({"walkers": 0}, r"key `walkers`: expected input should be greater than or equal to 1, got 0"),
+        ({"walkers": 65537}, r"key `walkers`: expected input should be less than or equal to 65536, got 65537"),
         ({"precision": "half"}, r"key `precision`: expected input should be 'single' or 'double', got 'half'"),
     ],
 )
@@ -125,6 +126,11 @@ def test_paths_start_from_the_file_and_the_current_folder(tmp_path: Path, monkey
     assert load_config(write(inputs, MINIMAL)).model == "chignolin-ca"
     (inputs / "chignolin-ca").touch()
     assert load_config(path, ["model=chignolin-ca"]).model == str(inputs / "chignolin-ca")
+
+
+def test_a_folder_is_not_mistaken_for_a_model(tmp_path: Path) -> None:
+    (tmp_path / "chignolin-ca").mkdir()
+    assert load_config(write(tmp_path, MINIMAL | {"model": "chignolin-ca"})).model == "chignolin-ca"
 
 
 def test_overrides_replace_values(tmp_path: Path) -> None:
