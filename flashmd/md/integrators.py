@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,14 +17,6 @@ from flashmd.md.state import MDState, initial_state
 from flashmd.ops import philox_normal
 from flashmd.protocols import EnergyModel
 from flashmd.system import System
-
-
-class Integrator(Protocol):
-    """What the simulation loop needs of an integrator."""
-
-    def step(self, state: MDState, model: EnergyModel) -> MDState:
-        """Advance all replicas by one time step."""
-        ...
 
 
 def _require(condition: bool, name: str, expected: str, got: float, fix: str) -> None:
