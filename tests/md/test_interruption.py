@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_an_interrupted_process_continues_without_a_trace(tmp_path: Path, root: 
     assert contents(folder) == contents(tmp_path / "whole")
 
 
+@pytest.fixture
+def python_handler() -> Iterator[None]:
+    """Python's own answer to SIGINT, which a process started in the background of a shell does not have."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("python_handler")
 def test_a_second_signal_acts_as_usual() -> None:
     with Interruption() as interruption:
         os.kill(os.getpid(), signal.SIGINT)
