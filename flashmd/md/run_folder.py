@@ -17,15 +17,13 @@ file                                    content
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from flashmd.errors import ConfigurationError, OutputError, message
+from flashmd import files
+from flashmd.errors import ConfigurationError, message
 
 _OWN_PATTERNS = (
     "config.resolved.yaml",
@@ -40,7 +38,6 @@ _OWN_PATTERNS = (
     "failure.pdb",
 )
 PERFORMANCE_COLUMNS = ("simulated_ns", "wall_s")
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ class RunFolder:
         Raises:
             ConfigurationError: a run is there and `overwrite` is false.
         """
-        with writing(self.path, self.path):
+        with files.writing(self.path, advice=resuming(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
         present = self._present()
         if present and not overwrite:
@@ -131,50 +128,18 @@ def trajectory_names(temperatures: Sequence[float], n_walkers: int) -> list[str]
     return [f"{label}_walker_{walker}.xtc" for label in labels for walker in range(n_walkers)]
 
 
-@contextlib.contextmanager
-def writing(file: Path, folder: Path) -> Iterator[None]:
-    """Turn a failure of the disk into an error that says how to go on."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in _FULL
-        fix = "free some space" if full else "make it writable"
-        fix += f", then continue from the last checkpoint with `flashmd simulate --resume {folder}`"
-        got = error.strerror or str(error)
-        raise OutputError(message(f"writing {file}", "a disk with room to write to", got, fix)) from error
-
-
-def write_all(file: BinaryIO, data: bytes) -> None:
-    """Write all bytes to an open file."""
-    file.write(data)
+def resuming(folder: Path) -> str:
+    """Return the advice for a run that could not write."""
+    return f"continue from the last checkpoint with `flashmd simulate --resume {folder}`"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that at any moment, even after a crash, either the old or the new content is there.
+    """Replace a file of a run at once, see :func:`flashmd.files.write_atomically`.
 
     Raises:
         OutputError: the disk is full or not writable; the old content stays.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path, path.parent):
-        try:
-            with temporary.open("wb") as file:
-                write_all(file, data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            _sync_folder(path.parent)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    files.write_atomically(path, data, advice=resuming(path.parent))
 
 
 @dataclass
@@ -191,7 +156,7 @@ class GrowingFile:
 
     def truncate(self) -> None:
         """Create the file, or drop what lies beyond `size`."""
-        with writing(self.path, self.path.parent), self.path.open("ab") as file:
+        with files.writing(self.path, advice=resuming(self.path.parent)), self.path.open("ab") as file:
             file.truncate(self.size)
 
     def append(self, data: bytes) -> None:
@@ -200,12 +165,12 @@ class GrowingFile:
         Raises:
             OutputError: the disk is full or not writable.
         """
-        with writing(self.path, self.path.parent), self.path.open("r+b") as file:
+        with files.writing(self.path, advice=resuming(self.path.parent)), self.path.open("r+b") as file:
             file.seek(self.size)
-            write_all(file, data)
+            files.write_all(file, data)
         self.size += len(data)
 
     def sync(self) -> None:
         """Wait until the content is on the disk."""
-        with writing(self.path, self.path.parent), self.path.open("rb") as file:
+        with files.writing(self.path, advice=resuming(self.path.parent)), self.path.open("rb") as file:
             os.fsync(file.fileno())

@@ -18,7 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import flashmd.potential.priors
-from flashmd.errors import CheckpointError, OutputError, message
+from flashmd.errors import CheckpointError, message
+from flashmd.files import write_atomically
 from flashmd.potential.base import Potential
 from flashmd.potential.registry import registered
 
@@ -55,22 +56,7 @@ def save(potential: Potential, path: str | Path, metadata: Mapping[str, Any] | N
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()}
     # The order of the terms is kept: it is the order of summation. A file appears complete or not at all.
     data = safetensors.torch.save(tensors, metadata={"flashmd": json.dumps(document)})
-    _write(Path(path), data)
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Replace a file at once, or leave all as it was."""
-    partial = file.with_name(f"{file.name}.partial")
-    try:
-        try:
-            partial.write_bytes(data)
-            partial.replace(file)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        expected, fix = f"a place with {len(data)} bytes free", "free some space, or write to another folder"
-        raise OutputError(message(f"writing {file}", expected, error.strerror or str(error), fix)) from error
+    write_atomically(Path(path), data, advice="save the model again")
 
 
 def load(path: str | Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Potential:

@@ -18,13 +18,14 @@ import torch
 
 import flashmd
 from flashmd.cg import CA_TYPES
+from flashmd.files import writing
 from flashmd.nn import SchNet
 from flashmd.potential import Potential, SchNetPotential, SumPotential, checkpoint
 from flashmd.train.config import TrainConfig
 from flashmd.train.dataset import ForceDataset, Split, load_dataset, split_by_trajectory
 from flashmd.train.force_matching import mean_square_error, prior_forces
 from flashmd.train.priors_fit import fit_priors
-from flashmd.train.state import CurvePoint
+from flashmd.train.state import AGAIN, CurvePoint
 from flashmd.train.trainer import Frames, Trainer
 
 MODEL_FILE = "model.safetensors"
@@ -77,6 +78,7 @@ def train(config: TrainConfig, on_epoch: Callable[[CurvePoint], None] | None = N
     Raises:
         ValueError: the data do not fit the configuration.
         CheckpointError: the output folder holds the state of another training.
+        OutputError: the disk is full or not writable.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -91,7 +93,9 @@ def train(config: TrainConfig, on_epoch: Callable[[CurvePoint], None] | None = N
     prior = fit_priors(split.train, **config.priors.model_dump())
     frames = {name: _frames(prior, part) for name, part in _sets(split).items()}
     network = SchNet(config.network.schnet(max(CA_TYPES.values()) + 1), seed=config.seed)
-    config.output.mkdir(parents=True, exist_ok=True)
+    with writing(config.output, advice=AGAIN):
+        config.output.mkdir(parents=True, exist_ok=True)
+        (config.output / "config.resolved.yaml").write_text(config.to_yaml(), encoding="utf-8")
     trainer = Trainer(
         network,
         dataset.types,
@@ -101,7 +105,6 @@ def train(config: TrainConfig, on_epoch: Callable[[CurvePoint], None] | None = N
         state_path=config.output / _STATE_FILE,
         fingerprint=_fingerprint(config),
     )
-    (config.output / "config.resolved.yaml").write_text(config.to_yaml(), encoding="utf-8")
     curve = trainer.run(on_epoch).curve
     metrics = {name: _metrics(trainer, part, frames[name]) for name, part in _sets(split).items()}
     network_term = SchNetPotential(network, bead_types=CA_TYPES)
@@ -157,12 +160,13 @@ def _write(result: TrainingResult, config: TrainConfig, dataset: ForceDataset) -
         "epochs": len(result.curve),
     }
     checkpoint.save(result.potential, config.output / MODEL_FILE, metadata)
-    (config.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    with (config.output / "curves.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(asdict(result.curve[0])))
-        writer.writeheader()
-        writer.writerows(asdict(point) for point in result.curve)
-    _plot(result, config.output / "curves.png")
+    with writing(config.output, advice=AGAIN):
+        (config.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        with (config.output / "curves.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(asdict(result.curve[0])))
+            writer.writeheader()
+            writer.writerows(asdict(point) for point in result.curve)
+        _plot(result, config.output / "curves.png")
 
 
 def _plot(result: TrainingResult, path: Path) -> None:

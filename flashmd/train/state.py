@@ -13,11 +13,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from flashmd.errors import CheckpointError, message
+from flashmd.files import write_atomically
 
+AGAIN = "start the training again: it continues from its last finished epoch"
+"""What to do after a training could not write."""
 _FORMAT = "flashmd-training-1"
 
 
@@ -89,6 +92,9 @@ def save_state(state: TrainingState, path: Path, *, fingerprint: str) -> None:
         state: what to write.
         path: file.
         fingerprint: of configuration and data; `load_state_` refuses another one.
+
+    Raises:
+        OutputError: the disk is full or not writable; the old state stays.
     """
     tensors = {f"network/{name}": p.detach() for name, p in state.network.named_parameters()}
     tensors.update({f"average/{name}": value for name, value in state.average.items()})
@@ -101,9 +107,8 @@ def save_state(state: TrainingState, path: Path, *, fingerprint: str) -> None:
         "epoch": state.epoch,
         "curve": [asdict(point) for point in state.curve],
     }
-    temporary = path.with_suffix(".tmp")
-    save_file({k: v.clone() for k, v in tensors.items()}, temporary, metadata={"training": json.dumps(record)})
-    temporary.replace(path)
+    data = save({k: v.clone() for k, v in tensors.items()}, metadata={"training": json.dumps(record)})
+    write_atomically(path, data, advice=AGAIN)
 
 
 def load_state_(state: TrainingState, path: Path, *, fingerprint: str) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from flashmd import files
 from flashmd.errors import NeighborOverflowError, NonFiniteForceError, OutputError
-from flashmd.md import LangevinBAOAB, run_folder
+from flashmd.md import LangevinBAOAB
 from flashmd.md.failure import is_sound
 from flashmd.md.random_streams import replica_identities
 from flashmd.md.restart import read_checkpoint
@@ -151,7 +152,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(
     model, folder = Harmonic(300.0), tmp_path / "run"
     run(run_config(tmp_path / "whole"), model)
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "write_all", FullDisk(suffix, room).write)
+        patch.setattr(files, "write_all", FullDisk(suffix, room).write)
         text = rf"got No space left on device\. To fix it, free some space, then continue .*--resume {folder}`"
         with pytest.raises(OutputError, match=text):
             run(run_config(folder), model)
@@ -162,7 +163,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(
 
 @pytest.mark.parametrize("suffix", [".topology.pdb.tmp", "log.csv", ".config.resolved.yaml.tmp", "safetensors.tmp"])
 def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    monkeypatch.setattr(run_folder, "write_all", FullDisk(suffix, 10).write)
+    monkeypatch.setattr(files, "write_all", FullDisk(suffix, 10).write)
     text = r"room for the first files of a run, got .*No space left on device\. To fix it, free .* then start again"
     with pytest.raises(OutputError, match=text):
         run(run_config(tmp_path / "run"), Harmonic(300.0))
@@ -170,7 +171,7 @@ def test_a_run_that_cannot_begin_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_failure_on_a_full_disk_is_still_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_folder, "write_all", FullDisk(".failure.npz.tmp", 10).write)
+    monkeypatch.setattr(files, "write_all", FullDisk(".failure.npz.tmp", 10).write)
     with pytest.raises(NonFiniteForceError, match=r"its state was not kept: writing .*failure\.npz"):
         run(run_config(tmp_path / "run", **QUIET), Pole(300.0, WALL))
 

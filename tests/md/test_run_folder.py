@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 import pytest
 
+from flashmd import files
 from flashmd.errors import ConfigurationError, OutputError
-from flashmd.md import run_folder
 from flashmd.md.run_folder import GrowingFile, RunFolder, trajectory_names, write_atomically
 
 
@@ -37,7 +37,7 @@ def test_every_slot_has_its_own_file() -> None:
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoint.safetensors"
     write_atomically(path, b"old")
-    monkeypatch.setattr(run_folder, "write_all", fail_with(errno.ENOSPC))
+    monkeypatch.setattr(files, "write_all", fail_with(errno.ENOSPC))
     text = (
         r"writing .*checkpoint\.safetensors: .* got No space left on device\. To fix it, free some space, then continue"
     )
@@ -73,7 +73,7 @@ def test_a_growing_file_forgets_what_no_checkpoint_knows(tmp_path: Path, monkeyp
     file.truncate()
     file.append(b"first")
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "write_all", fail_with(errno.EACCES))
+        patch.setattr(files, "write_all", fail_with(errno.EACCES))
         with pytest.raises(OutputError, match=r"got Permission denied\. To fix it, make it writable"):
             file.append(b"second")
     assert file.path.read_bytes() == b"firstsec"

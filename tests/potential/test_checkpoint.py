@@ -6,11 +6,13 @@ import errno
 import json
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import safetensors.torch
 import torch
 
+from flashmd import files
 from flashmd.errors import CheckpointError, OutputError
 from flashmd.potential import Potential, SumPotential, load, model_hash, register, save
 from flashmd.potential.checkpoint import read_metadata, resolve
@@ -220,13 +222,14 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(
 ) -> None:
     before = file.read_bytes()
 
-    def full(path: Path, data: bytes) -> int:
-        with path.open("wb") as stream:
-            stream.write(data[:100])
+    def full(stream: BinaryIO, data: bytes) -> None:
+        stream.write(data[:100])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    text = r"writing .*model.safetensors: expected a place with \d+ bytes free, got No space left on device"
+    monkeypatch.setattr(files, "write_all", full)
+    text = (
+        r"writing .*model.safetensors: expected a disk with room to write to, got No space left on device\. To fix it"
+    )
     with pytest.raises(OutputError, match=text):
         save(everything(torch.float32), file)
     assert file.read_bytes() == before
