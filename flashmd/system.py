@@ -108,9 +108,18 @@ class System:
 
     @classmethod
     def concatenate(cls, systems: Sequence[System]) -> System:
-        """Join batches one after the other; lists of interactions are shifted to the new atom indices."""
+        """Join batches one after the other; lists of interactions are shifted to the new atom indices.
+
+        Raises:
+            ValueError: no system, or a list that one system has and another lacks; terms would vanish silently.
+        """
         if not systems:
             raise ValueError(message("`systems`", "at least one system", "none", "pass a non-empty sequence"))
+        every = set().union(*(each.interactions for each in systems))
+        for number, each in enumerate(systems):
+            if missing := sorted(every - set(each.interactions)):
+                fix = "give it the list, empty ([0, order]) where the system has no such term"
+                raise ValueError(message(f"system {number}", f"the list {missing[0]!r} of the others", "none", fix))
         atom_offset, system_offset = 0, 0
         batch, ptr = [], [systems[0].ptr[:1]]
         lists: dict[str, list[Tensor]] = {}
