@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from flashmd.errors import CheckpointError, message, require
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from flashmd.cg import Resolution
@@ -51,14 +53,21 @@ def open_model(name: str, *, dtype: torch.dtype) -> tuple[Potential | None, list
 
 
 def open_structures(
-    name: str, *, topology: str | None, model: Potential, resolution: str | None, dtype: torch.dtype
+    name: str,
+    *,
+    topology: str | None,
+    model: Potential,
+    described: Sequence[System],
+    resolution: str | None,
+    dtype: torch.dtype,
 ) -> list[System]:
-    """Return the frames of a structure, a trajectory or a configuration file.
+    """Return the frames of a structure, a trajectory, a configuration file or a restart file.
 
     Args:
         name: path of the file.
         topology: structure file that describes a trajectory.
         model: tells the resolution to which atoms are mapped.
+        described: configurations in the model's file, whose beads a restart file places.
         resolution: "ca" or "five_bead" where the model does not tell.
         dtype: of the coordinates.
     """
@@ -66,7 +75,12 @@ def open_structures(
     if not path.is_file():
         raise ValueError(message(f"structures `{path}`", "a file", "nothing of that name", "check the path"))
     if is_archive(path):
-        systems = open_model(name, dtype=dtype)[1]
+        from flashmd.potential.mlcg_import import load_any
+
+        content = load_any(path)
+        if content.restart is not None:
+            return content.restart.place(described)
+        systems = [system.to(dtype=dtype) for system in content.systems]
         if not systems:
             fix = "pass a file of configurations or a structure"
             raise ValueError(message(f"structures `{path}`", "configurations", "a file with none", fix))

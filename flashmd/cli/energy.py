@@ -29,7 +29,9 @@ def energy(
     model: Annotated[str, typer.Argument(help="Model: a flashmd or mlcg file, or the name of a shipped model.")],
     structures: Annotated[
         str | None,
-        typer.Argument(help="PDB, trajectory or mlcg configurations; left out where MODEL holds configurations."),
+        typer.Argument(
+            help="PDB, trajectory, mlcg configurations or restart file; left out where MODEL holds configurations."
+        ),
     ] = None,
     topology: Annotated[str | None, typer.Option(help="Structure file that describes a trajectory.")] = None,
     resolution: Annotated[str | None, typer.Option(help="Map atoms to `ca` or `five_bead` beads.")] = None,
@@ -41,10 +43,15 @@ def energy(
     potential, systems = open_model(model, dtype=precision)
     if potential is None:
         fix = "pass the model first and the configurations second"
-        raise ValueError(message(f"model `{model}`", "a model", "configurations alone", fix))
+        raise ValueError(message(f"model `{model}`", "a model", "a file without one", fix))
     if structures is not None and not (systems and Path(structures).resolve() == Path(model).resolve()):
         systems = open_structures(
-            structures, topology=topology, model=potential, resolution=resolution, dtype=precision
+            structures,
+            topology=topology,
+            model=potential,
+            described=systems,
+            resolution=resolution,
+            dtype=precision,
         )
     if not systems:
         fix = "name a file of structures after the model"

@@ -47,7 +47,17 @@ def describe(name: str, potential: Potential | None, systems: list[System]) -> d
     if systems:
         beads = sorted({system.n_atoms for system in systems})
         content["configurations"] = {"n_systems": len(systems), "n_beads": beads}
+    if potential is None and not systems:
+        content["restart"] = _describe_restart(path)
     return content
+
+
+def _describe_restart(path: Path) -> dict[str, int]:
+    """Return facts of the one kind of file that holds neither a model nor configurations."""
+    from flashmd.potential.mlcg_import import load_any
+
+    state = load_any(path).restart
+    return {} if state is None else {"n_beads": state.positions.shape[0], "step": state.step}
 
 
 def _describe_model(potential: Potential) -> dict[str, Any]:

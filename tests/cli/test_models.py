@@ -175,7 +175,7 @@ def test_errors(model: Path, chain: Path, tmp_path: Path) -> None:
     assert "a file or one of" in _error("info", tmp_path / "absent.pt")
     assert "expected a configuration file (.pt) or one of .pdb" in _error("energy", model, text)
     assert "expected a file, got nothing of that name" in _error("energy", model, tmp_path / "absent.pdb")
-    assert "expected a model, got configurations alone" in _error("energy", frames, frames)
+    assert "expected a model, got a file without one" in _error("energy", frames, frames)
     assert "expected a model, got configurations alone" in _error("convert", frames, tmp_path / "o.safetensors")
     assert "the model file holds no configurations" in _error("energy", model)
     assert "expected configurations, got a file with none" in _error("energy", model, network)

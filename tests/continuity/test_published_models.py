@@ -144,3 +144,16 @@ def test_conversion_is_exact(model: str, structures: str | None, folder: Path, t
     )
     assert restored.metadata["source"] == model
     json.dumps(restored.metadata)
+
+
+def test_restart_file(folder: Path) -> None:
+    """The state of a finished demonstration run places the configurations that the run was started from."""
+    described = load_any(folder / "schnet_cln_ca_specialized_model_and_config.pt").systems
+    state = load_any(folder / "schnet_cln_ca_checkpoint.pt").restart
+    assert state is not None
+    assert state.step == 5
+    for start, now in zip(described, state.place(described), strict=True):
+        assert not torch.equal(now.positions, start.positions)
+        # Still a chain of C-alpha atoms in nm: neither beads nor units got mixed up.
+        bonds = now.positions.diff(dim=0).norm(dim=-1)
+        assert ((bonds > 0.36) & (bonds < 0.41)).all()

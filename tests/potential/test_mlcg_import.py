@@ -12,6 +12,7 @@ from flashmd.errors import CheckpointError
 from flashmd.potential import SchNetPotential, SumPotential
 from flashmd.potential.mlcg_import import load_any, load_configurations, load_model
 from flashmd.potential.priors import FourierDihedrals
+from flashmd.system import System
 from flashmd.units import ANGSTROM, KCAL
 from tests import mlcg_models as models
 from tests.mlcg_files import Described, configuration, module, write
@@ -321,11 +322,52 @@ def test_box_and_network_lists(tmp_path: Path) -> None:
 def test_files_of_the_other_kind(tmp_path: Path) -> None:
     frames = write(tmp_path / "c.pt", models.configurations({}))
     network = write(tmp_path / "model.pt", models.schnet())
-    with pytest.raises(CheckpointError, match="expected a model, got configurations alone"):
+    with pytest.raises(CheckpointError, match="expected a model, got none"):
         load_model(frames)
     with pytest.raises(CheckpointError, match="expected configurations, got none"):
         load_configurations(network)
     with pytest.raises(CheckpointError, match="one model, configurations, or both, got 2 models"):
         load_any(write(tmp_path / "two.pt", [models.schnet(), models.schnet()]))
     with pytest.raises(CheckpointError, match=r"got a table of \['pos', 'velocities'\]"):
-        load_any(write(tmp_path / "restart.pt", {"pos": torch.zeros(2, 3), "velocities": torch.zeros(2, 3)}))
+        load_any(write(tmp_path / "table.pt", {"pos": torch.zeros(2, 3), "velocities": torch.zeros(2, 3)}))
+
+
+def test_restart_file_places_the_configurations(tmp_path: Path) -> None:
+    x, v = torch.arange(12.0).view(4, 3), torch.linspace(-1.0, 1.0, 12).view(4, 3)
+    state = load_any(write(tmp_path / "r.pt", {"pos": x, "velocities": v, "current_timestep": 5, "log_interval": 2}))
+    assert state.model is None
+    assert state.systems == []
+    assert state.restart is not None
+    assert state.restart.step == 5
+    torch.testing.assert_close(state.restart.positions, 0.1 * x.double())
+    torch.testing.assert_close(state.restart.velocities, 0.1 * v.double(), rtol=1e-6, atol=0.0)
+    bare = System.single(torch.zeros(2, 3), torch.tensor([1, 2]))
+    placed = state.restart.place([bare, bare])
+    torch.testing.assert_close(torch.cat([s.positions for s in placed]), 0.1 * x)
+    with pytest.raises(CheckpointError, match=r"the restart file: expected configurations of 4 beads in all, got 2"):
+        state.restart.place([bare])
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"pos": torch.zeros(2)}, r"pos`: expected positions of shape \(n, 3\)"),
+        ({"velocities": torch.zeros(3, 3)}, r"velocities"),
+        ({"velocities": 3}, r"velocities`: expected a tensor"),
+        ({"current_timestep": "x"}, r"current_timestep`: expected a number of steps"),
+        ({"pos": torch.full((2, 3), float("nan"))}, r"pos"),
+    ],
+)
+def test_damaged_restart_files_are_refused(tmp_path: Path, change: dict, text: str) -> None:
+    content = {"pos": torch.zeros(2, 3), "velocities": torch.zeros(2, 3), "current_timestep": 5} | change
+    with pytest.raises(CheckpointError, match=text):
+        load_any(write(tmp_path / "r.pt", content))
+
+
+def test_molecules_of_one_file_share_the_names_of_their_lists(tmp_path: Path) -> None:
+    both = [*models.configurations({"bonds": models.consecutive(2)}), *models.configurations({})]
+    systems = load_any(write(tmp_path / "c.pt", both)).systems
+    assert [tuple(s.interactions["bonds"].shape) for s in systems] == [(len(models.TYPES) - 1, 2)] * (
+        len(systems) // 2
+    ) + [(0, 2)] * (len(systems) // 2)
+    assert System.concatenate(systems).n_systems == len(systems)

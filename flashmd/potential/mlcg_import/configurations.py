@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import reprlib
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +31,10 @@ def translate_configurations(values: Sequence[object], *, path: str = "configura
         values: described configurations.
         path: where they stand in the file, for messages.
     """
-    return [_translate(value, f"{path}[{index}]") for index, value in enumerate(values)]
+    systems = [_translate(value, f"{path}[{index}]") for index, value in enumerate(values)]
+    # A file lists only the terms a molecule has; in a batch all molecules have all lists, some of them empty.
+    empty = {name: terms[:0] for system in systems for name, terms in system.interactions.items()}
+    return [dataclasses.replace(system, interactions={**empty, **system.interactions}) for system in systems]
 
 
 def _translate(value: object, path: str) -> System:

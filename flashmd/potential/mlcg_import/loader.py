@@ -16,6 +16,7 @@ from flashmd.potential.base import Potential
 from flashmd.potential.mlcg_import.archive import Archive
 from flashmd.potential.mlcg_import.configurations import is_configuration, translate_configurations
 from flashmd.potential.mlcg_import.priors import PRIOR_CLASSES, translate_prior
+from flashmd.potential.mlcg_import.restart import RestartState, is_restart, translate_restart
 from flashmd.potential.mlcg_import.schnet import SCHNET_CLASSES, translate_schnet
 from flashmd.potential.mlcg_import.specialized import SPECIALIZED_CLASSES, translate_specialized
 from flashmd.potential.mlcg_import.tensors import SparseTable
@@ -36,17 +37,20 @@ class ImportedFile:
     Attributes:
         model: the potential in nm and kJ/mol, float64, or None.
         systems: the configurations in nm and Da, float64; empty where there are none.
+        restart: the state of a simulation, or None; such a file holds nothing else.
     """
 
     model: Potential | None
     systems: list[System] = field(default_factory=list)
+    restart: RestartState | None = None
 
 
 def load_any(path: str | Path) -> ImportedFile:
     """Read a file of the CGSchNet family without running anything in it.
 
     Args:
-        path: whole model, set of priors, Lightning checkpoint, list of configurations, or model with configurations.
+        path: whole model, set of priors, Lightning checkpoint, list of configurations, model with configurations, or
+            restart file of a simulation.
 
     Returns:
         The potential and the systems, in float64; lengths and energies are converted without loss.
@@ -61,6 +65,8 @@ def load_any(path: str | Path) -> ImportedFile:
     """
     file = Path(path)
     content = unpickle(Archive(file))
+    if is_restart(content):
+        return ImportedFile(None, restart=translate_restart(content, file.name))
     try:
         modules, configurations = _sort(content, file.name)
         systems = translate_configurations(configurations)
@@ -82,7 +88,7 @@ def load_model(path: str | Path) -> Potential:
     model = load_any(path).model
     if model is None:
         fix = "pass the model file; configurations are read with `load_configurations`"
-        raise CheckpointError(message(f"`{Path(path).name}`", "a model", "configurations alone", fix))
+        raise CheckpointError(message(f"`{Path(path).name}`", "a model", "none", fix))
     return model
 
 
