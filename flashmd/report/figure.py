@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.transforms import Bbox
 
 from flashmd.analysis import Comparison, Estimate
 from flashmd.report import panels, style
@@ -13,6 +14,8 @@ from flashmd.report.run import Run
 
 DPI = 160
 _WIDTH, _HEIGHT = 13.0, 8.6
+PANELS = Bbox.from_bounds(0.0, 0.0, _WIDTH, 0.82 * _HEIGHT)
+"""Part of the report figure below its header, inches; the page has a header of its own."""
 
 
 def report_figure(results: Results) -> Figure:

@@ -6,7 +6,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from flashmd.report.figure import DPI, report_figure
+from flashmd.report.figure import DPI, PANELS, report_figure
 from flashmd.report.page import page
 from flashmd.report.results import analyze
 from flashmd.report.style import styled
@@ -61,10 +61,12 @@ def write_report(
         reference_npz=reference_npz,
         discard=discard,
     )
-    buffer = io.BytesIO()
+    whole, below_header = io.BytesIO(), io.BytesIO()
     with styled():
-        report_figure(results).savefig(buffer, format="png", dpi=DPI)
+        figure = report_figure(results)
+        figure.savefig(whole, format="png", dpi=DPI)
+        figure.savefig(below_header, format="png", dpi=DPI, bbox_inches=PANELS)
     paths = ReportPaths(results.run.folder.path / "report.png", results.run.folder.path / "report.html")
-    paths.figure.write_bytes(buffer.getvalue())
-    paths.page.write_text(page(results, buffer.getvalue()), encoding="utf-8")
+    paths.figure.write_bytes(whole.getvalue())
+    paths.page.write_text(page(results, below_header.getvalue()), encoding="utf-8")
     return paths
