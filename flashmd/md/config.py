@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from flashmd.md.config_errors import explain
+from flashmd.configuration import explain
 from flashmd.units import parse_quantity
 
 MAX_TEMPERATURES = 1 << 14
@@ -93,7 +93,7 @@ def _expand(value: Any) -> Any:
         try:
             ladder = Ladder.model_validate(value)
         except ValidationError as error:
-            raise ValueError(explain(error, list(Ladder.model_fields), prefix="temperatures.")) from None
+            raise ValueError(explain(error, Ladder, prefix="temperatures.")) from None
         return [f"{each!r} K" for each in ladder.temperatures()]
     return [value] if isinstance(value, (str, int, float)) else value
 

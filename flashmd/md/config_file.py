@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from flashmd.configuration import explain, read_yaml
 from flashmd.errors import ConfigurationError, message
 from flashmd.md.config import RunConfig
-from flashmd.md.config_errors import explain
 
 _INPUT_SUFFIXES = (".safetensors",)
 
@@ -27,7 +27,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigurationError: the file is absent or not YAML, a key is unknown, missing or malformed.
     """
     path = Path(path)
-    data = _read_yaml(path)
+    data = read_yaml(path, example="model: chignolin-ca")
     for override in overrides:
         apply_override(data, override)
     config = parse_config(data, source=str(path))
@@ -43,7 +43,7 @@ def parse_config(data: Mapping[str, Any], source: str = "the configuration") -> 
     try:
         return RunConfig.model_validate(dict(data))
     except ValidationError as error:
-        text = explain(error, [*RunConfig.model_fields, "duration"])
+        text = explain(error, RunConfig, also=["duration"])
         raise ConfigurationError(f"{source}: {text}") from None
 
 
@@ -71,22 +71,6 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         raise ConfigurationError(message(f"`--set {override}`", "a YAML value", repr(text), fix)) from None
     if not parents and last in ("duration", "n_steps"):
         data.pop("n_steps" if last == "duration" else "duration", None)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        fix = "pass the path of a YAML file"
-        raise ConfigurationError(message(f"configuration {path}", "a readable file", str(error), fix)) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
-        fix = "correct the file at that place"
-        raise ConfigurationError(message(f"configuration {path}", "valid YAML", detail, fix)) from None
-    if not isinstance(data, dict):
-        fix = "start it with for example `model: chignolin-ca`"
-        raise ConfigurationError(message(f"configuration {path}", "keys and values", type(data).__name__, fix))
-    return data
 
 
 def _with_paths_from(config: RunConfig, folder: Path) -> RunConfig:

@@ -5,7 +5,6 @@ Quantities carry units ("1.5 nm", "300 K"). Unknown keys are refused with the ne
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -23,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from flashmd.configuration import explain, read_yaml
 from flashmd.errors import ConfigurationError, message
 from flashmd.nn import SchNetConfig
 from flashmd.train.trainer import TrainingSettings
@@ -182,44 +182,18 @@ def load_config(path: str | Path) -> TrainConfig:
         ConfigurationError: the file is absent or not YAML, a key is unknown, missing or malformed.
     """
     path = Path(path)
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        detail, fix = " ".join(str(error).split()), "pass the path of a correct YAML file"
-        raise ConfigurationError(message(f"configuration {path}", "a YAML file", detail, fix)) from None
+    data = read_yaml(path, example="dataset: chignolin_ca.npz")
     config = parse_config(data, source=str(path))
     return config.model_copy(update={"dataset": path.resolve().parent / config.dataset})
 
 
-def parse_config(data: Any, source: str = "the configuration") -> TrainConfig:
+def parse_config(data: Mapping[str, Any], source: str = "the configuration") -> TrainConfig:
     """Check a mapping of keys and values; paths are left as they are.
 
     Raises:
         ConfigurationError: a key is unknown, missing or malformed.
     """
-    if not isinstance(data, Mapping):
-        fix = "start it with for example `dataset: chignolin_ca.npz`"
-        raise ConfigurationError(message(source, "keys and values", type(data).__name__, fix))
     try:
         return TrainConfig.model_validate(dict(data))
     except ValidationError as error:
-        lines = [_explain(detail) for detail in error.errors()]
-        raise ConfigurationError(f"{source}: " + " ".join(lines)) from None
-
-
-def _explain(detail: Any) -> str:
-    location = [str(part) for part in detail["loc"]]
-    key, text = ".".join(location), detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "extra_forbidden":
-        section: Any = TrainConfig
-        for part in location[:-1]:
-            section = section.model_fields[part].annotation
-        known = sorted(section.model_fields)
-        close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        fix = f"write `{close[0]}`" if close else "delete it"
-        return message(f"key `{key}`", f"one of {', '.join(known)}", repr(location[-1]), fix)
-    if detail["type"] == "missing":
-        return message(f"key `{key}`", "a value", "nothing", f"add the line `{location[-1]}: ...`")
-    if "To fix it" in text:
-        return f"key `{key}`: {text}" if key else text
-    return message(f"key `{key}`", text[:1].lower() + text[1:], repr(detail["input"]), f"correct `{key}`")
+        raise ConfigurationError(f"{source}: {explain(error, TrainConfig)}") from None
