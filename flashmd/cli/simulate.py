@@ -63,7 +63,8 @@ def _configuration(config: Path | None, overrides: list[str], *, resume: Path | 
 
 def _report(summary: RunSummary) -> None:
     end = "finished" if summary.finished else "stopped, a checkpoint is written"
-    typer.echo(f"step {summary.step}: {end}; {summary.ns_per_day:,.0f} ns/day of all replicas together")
+    speed = f"{summary.ns_per_day:,.0f} ns/day of all replicas together"
+    typer.echo(f"step {summary.step}: {end}; {speed if summary.ns_per_day else 'nothing was left to do'}")
     if sum(summary.proposed):
         pairs = zip(summary.accepted, summary.proposed, strict=True)
         rates = " ".join(f"{accepted / max(proposed, 1):.2f}" for accepted, proposed in pairs)

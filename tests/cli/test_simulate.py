@@ -103,6 +103,7 @@ def test_an_interrupted_run_says_how_to_go_on(config: Path, tmp_path: Path, monk
     assert f"continue with: flashmd simulate --resume {tmp_path / 'run'}" in result.output
     assert read_checkpoint(tmp_path / "run" / "checkpoint.safetensors").metadata["step"] == 30
     assert "step 60: finished" in flashmd("--resume", "run").output
+    assert "step 60: finished; nothing was left to do" in flashmd("--resume", "run").output
 
 
 def test_a_run_in_the_way_is_kept(config: Path) -> None:
