@@ -24,8 +24,23 @@ def _require(condition: bool, name: str, expected: str, got: float, fix: str) ->
         raise ValueError(message(f"`{name}`", expected, f"{got}", fix))
 
 
+class _DrawsVelocities:
+    """The start of every integrator."""
+
+    seed: int
+    backend: str
+
+    def init(
+        self, system: System, model: EnergyModel, *, temperature: Tensor | float, identities: Tensor | None = None
+    ) -> MDState:
+        """Return the state at step 0 with drawn velocities; see `initial_state` for the arguments."""
+        return initial_state(
+            system, model, temperature=temperature, seed=self.seed, identities=identities, backend=self.backend
+        )
+
+
 @dataclass(frozen=True)
-class LangevinBAOAB:
+class LangevinBAOAB(_DrawsVelocities):
     r"""Langevin dynamics split as B A O A B.
 
     .. math::
@@ -85,14 +100,6 @@ class LangevinBAOAB:
         object.__setattr__(self, "keep", math.exp(-self.friction * self.time_step))
         object.__setattr__(self, "noise_amplitude", math.sqrt(-math.expm1(-2.0 * self.friction * self.time_step)))
 
-    def init(
-        self, system: System, model: EnergyModel, *, temperature: Tensor | float, identities: Tensor | None = None
-    ) -> MDState:
-        """Return the state at step 0 with drawn velocities; see `initial_state` for the arguments."""
-        return initial_state(
-            system, model, temperature=temperature, seed=self.seed, identities=identities, backend=self.backend
-        )
-
     def step(self, state: MDState, model: EnergyModel) -> MDState:
         """Advance all replicas by one time step."""
         half = 0.5 * self.time_step
@@ -108,7 +115,7 @@ class LangevinBAOAB:
 
 
 @dataclass(frozen=True)
-class VelocityVerlet:
+class VelocityVerlet(_DrawsVelocities):
     r"""Newton's equations by velocity Verlet: symplectic, reversible, energy error of second order in the time step.
 
     .. math::
@@ -138,14 +145,6 @@ class VelocityVerlet:
 
     def __post_init__(self) -> None:
         _require(self.time_step != 0, "time_step", "a time other than zero", self.time_step, "pass for example 0.002")
-
-    def init(
-        self, system: System, model: EnergyModel, *, temperature: Tensor | float, identities: Tensor | None = None
-    ) -> MDState:
-        """Return the state at step 0 with drawn velocities; see `initial_state` for the arguments."""
-        return initial_state(
-            system, model, temperature=temperature, seed=self.seed, identities=identities, backend=self.backend
-        )
 
     def step(self, state: MDState, model: EnergyModel) -> MDState:
         """Advance all replicas by one time step; a negative `time_step` runs backwards."""
