@@ -30,6 +30,10 @@ CUDA_ARCHITECTURES = ("arch=compute_80,code=sm_80", "arch=compute_90,code=[sm_90
 # No contraction to fused multiply-add: every instruction set and the PyTorch reference then round alike.
 CXX_FLAGS = ["-std=c++20", "-O3", "-fPIC", "-Wall", "-Wextra", "-fvisibility=hidden"]
 MATH_FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+# Sources in csrc/cpu/simd/ are compiled once for each instruction set, each time in a namespace of its own; the widest
+# that the processor has is chosen at run time. They have their own tolerances, so fused multiply-add is welcome.
+INSTRUCTION_SETS = {"baseline": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
+SIMD_FLAGS = ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-Wno-psabi"]
 
 
 def torch_folder() -> Path:
@@ -56,19 +60,37 @@ def find_nvcc() -> str | None:
     return nvcc
 
 
-def compile_commands(nvcc: str | None) -> dict[Path, list[str]]:
-    """Return the compiler call, without its output, of each source."""
+def compile_commands(nvcc: str | None) -> dict[str, tuple[Path, list[str]]]:
+    """Return source and compiler call, without the output, by the name of the object."""
     torch_include = ["-isystem", str(torch_folder() / "include"), f"-DTORCH_TARGET_VERSION={TARGET_TORCH}"]
     cxx = [os.environ.get("CXX", "g++"), *CXX_FLAGS, *MATH_FLAGS]
     sources = [*sorted(CSRC.glob("*.cpp")), *sorted((CSRC / "cpu").glob("*.cpp"))]
-    sources.append(CSRC / "cuda" / ("stream.cpp" if nvcc else "unavailable.cpp"))
-    commands = {source: [*cxx, *torch_include, "-c", str(source)] for source in sources}
+    sources += [CSRC / "cuda" / "stream.cpp"] if nvcc else sorted((CSRC / "cuda").glob("unavailable*.cpp"))
+    commands = {object_name(source): (source, [*cxx, *torch_include, "-c", str(source)]) for source in sources}
+    commands |= simd_commands([os.environ.get("CXX", "g++"), *CXX_FLAGS, *SIMD_FLAGS])
     if nvcc:
         flags = ["-std=c++20", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
         for architecture in CUDA_ARCHITECTURES:
             flags += ["-gencode", architecture]
-        commands |= {source: [nvcc, *flags, "-c", str(source)] for source in sorted((CSRC / "cuda").glob("*.cu"))}
+        for source in sorted((CSRC / "cuda").glob("*.cu")):
+            commands[object_name(source)] = (source, [nvcc, *flags, "-c", str(source)])
     return commands
+
+
+def simd_commands(cxx: list[str]) -> dict[str, tuple[Path, list[str]]]:
+    """Return the calls for the vectorised sources: one for each instruction set, or one on other processors."""
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    commands = {}
+    for source in sorted((CSRC / "cpu" / "simd").glob("*.cpp")):
+        for name, flags in INSTRUCTION_SETS.items() if x86 else [("baseline", [])]:
+            call = [*cxx, *flags, f"-DFLASHMD_ISA={name}", f"-DFLASHMD_ISA_{name.upper()}", "-c", str(source)]
+            commands[f"{object_name(source)}-{name}"] = (source, call)
+    return commands
+
+
+def object_name(source: Path) -> str:
+    """Return the name of an object file without its suffix."""
+    return source.relative_to(CSRC).as_posix().replace("/", "-")
 
 
 def cuda_library_folders(nvcc: str) -> list[str]:
@@ -113,11 +135,11 @@ class BuildKernels(build_ext):
         nvcc = find_nvcc()
         objects = ROOT / "build" / ("kernels-cuda" if nvcc else "kernels-cpu")
         objects.mkdir(parents=True, exist_ok=True)
-        headers = sorted(CSRC.rglob("*.h"))
+        headers = sorted([*CSRC.rglob("*.h"), *CSRC.rglob("*.cuh")])
 
-        def compile_one(item: tuple[Path, list[str]]) -> Path:
-            source, command = item
-            output = objects / f"{source.relative_to(CSRC).as_posix().replace('/', '-')}.o"
+        def compile_one(item: tuple[str, tuple[Path, list[str]]]) -> Path:
+            name, (source, command) = item
+            output = objects / f"{name}.o"
             run_if_changed(command, [source, *headers], output)
             return output
 
