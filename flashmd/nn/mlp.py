@@ -37,6 +37,20 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     return _ACTIVATIONS[name]
 
 
+def value_and_slope(name: str, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the values of an activation and of its derivative, both differentiable.
+
+    Args:
+        name: see :func:`activation`.
+        values: input, any shape.
+    """
+    output = activation(name)(values)
+    if name == "tanh":
+        return output, 1.0 - output * output
+    gate = torch.sigmoid(values)
+    return output, gate if name == "ssp" else gate * (1.0 + values * (1.0 - gate))
+
+
 def activate_(name: str, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Apply an activation outside autograd.
 

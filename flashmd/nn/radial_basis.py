@@ -72,6 +72,14 @@ class GaussianBasis(nn.Module):
         envelope: Tensor = self.envelope(distance)
         return _exponential(deviation * deviation * self.coeff) * envelope[:, None]
 
+    def value_and_slope(self, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the expansion and its derivative (nm^-1), both [n_edges, n_basis]."""
+        deviation = distance[:, None] - self.offset
+        value = _exponential(deviation * deviation * self.coeff)
+        envelope, slope = self.envelope.value_and_slope(distance)
+        inner = value * deviation * (2.0 * self.coeff)
+        return value * envelope[:, None], value * slope[:, None] + inner * envelope[:, None]
+
     def value_and_pullback(self, distance: Tensor) -> tuple[Tensor, Pullback]:
         """Return the expansion and the function that maps dE/dR [n_edges, n_basis] to dE/dd [n_edges]."""
         deviation = distance[:, None] - self.offset
@@ -153,6 +161,16 @@ class ExpNormalBasis(nn.Module):
         deviation = decay[:, None] - self.means
         envelope: Tensor = self.envelope(distance)
         return _exponential(deviation * deviation * -self.betas) * envelope[:, None]
+
+    def value_and_slope(self, distance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the expansion and its derivative (nm^-1), both [n_edges, n_basis]."""
+        decay = torch.exp((self.lower - distance) * self.alpha)[:, None]
+        deviation = decay - self.means
+        scaled = deviation * self.betas
+        value = _exponential(deviation * scaled.neg())
+        envelope, slope = self.envelope.value_and_slope(distance)
+        inner = value * scaled * decay * (2.0 * self.alpha)
+        return value * envelope[:, None], value * slope[:, None] + inner * envelope[:, None]
 
     def value_and_pullback(self, distance: Tensor) -> tuple[Tensor, Pullback]:
         """Return the expansion and the function that maps dE/dR [n_edges, n_basis] to dE/dd [n_edges]."""
