@@ -21,7 +21,7 @@ Tensor fill_rows(const Tensor& values, int64_t n_rows, const Cpu& on_cpu, const 
   const int64_t n_channels = row_size(values);
   for_dtype(values, [&](auto zero) {
     auto* out = mutable_data<decltype(zero)>(result);
-    if (values.is_cuda()) {
+    if (uses_cuda(values)) {
       const CudaScope scope(values);
       on_cuda(zero, n_channels, out, scope.stream);
     } else {
@@ -138,7 +138,7 @@ Tensor philox(int64_t seed, Tensor stream, int64_t counter, int64_t n_columns, b
                               stream.numel(), n_columns};
   for_dtype(out, [&](auto zero) {
     using T = decltype(zero);
-    if (stream.is_cuda()) {
+    if (uses_cuda(stream)) {
       const CudaScope scope(stream);
       (kNormal ? cuda::philox_normal<T> : cuda::philox_uniform<T>)(request, mutable_data<T>(out), scope.stream);
     } else {
@@ -206,7 +206,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> neighbor_list(Tensor 
     using T = decltype(zero);
     const Batch<T> batch{data<T>(x),      index_data(ptr), data<T>(vectors), data<bool>(flags), x.size(0),
                          ptr.numel() - 1, cutoff};
-    lists = x.is_cuda() ? search_on_cuda(batch, ptr, capacity) : search_on_cpu(batch, ptr, capacity);
+    lists = uses_cuda(x) ? search_on_cuda(batch, ptr, capacity) : search_on_cpu(batch, ptr, capacity);
   });
   return {lists->receiver, lists->sender, lists->shift, lists->row_ptr, lists->transpose, lists->status};
 }
@@ -229,7 +229,7 @@ void implement(torch::stable::detail::StableLibrary& m) {
 
 #define FLASHMD_EDGES "Tensor receiver, Tensor sender, Tensor row_ptr, Tensor transpose, Tensor col_ptr"
 
-STABLE_TORCH_LIBRARY(flashmd, m) {
+STABLE_TORCH_LIBRARY_FRAGMENT(FLASHMD_LIBRARY, m) {
   m.def("cfconv(Tensor features, Tensor filters, " FLASHMD_EDGES ") -> Tensor");
   m.def("cfconv_transposed(Tensor features, Tensor filters, " FLASHMD_EDGES ") -> Tensor");
   m.def("edge_product(Tensor left, Tensor right, " FLASHMD_EDGES ") -> Tensor");
@@ -244,9 +244,11 @@ STABLE_TORCH_LIBRARY(flashmd, m) {
       "(Tensor receiver, Tensor sender, Tensor shift, Tensor row_ptr, Tensor transpose, Tensor status)");
 }
 
+#ifndef FLASHMD_EMULATED
 STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {
   flashmd::implement(m);
 }
-STABLE_TORCH_LIBRARY_IMPL(flashmd, CUDA, m) {
+#endif
+STABLE_TORCH_LIBRARY_IMPL(FLASHMD_LIBRARY, FLASHMD_CUDA_KEY, m) {
   flashmd::implement(m);
 }

@@ -11,6 +11,16 @@
 #include "cuda/launchers.h"
 #include "include/graph.h"
 
+// The library that the bindings register with, and the devices whose tensors go to the CUDA kernels. The tests run
+// these kernels on the host (cuda/emulate.h), through the same bindings but under another name.
+#ifdef FLASHMD_EMULATED
+#define FLASHMD_LIBRARY flashmd_emulated
+#define FLASHMD_CUDA_KEY CPU
+#else
+#define FLASHMD_LIBRARY flashmd
+#define FLASHMD_CUDA_KEY CUDA
+#endif
+
 namespace flashmd {
 
 using torch::headeronly::ScalarType;
@@ -52,6 +62,21 @@ void for_dtype(const Tensor& tensor, const F& function) {
   function(double{});
 }
 
+// Whether the kernels of csrc/cuda serve a tensor.
+inline bool uses_cuda([[maybe_unused]] const Tensor& tensor) {
+#ifdef FLASHMD_EMULATED
+  return true;
+#else
+  return tensor.is_cuda();
+#endif
+}
+
+#ifdef FLASHMD_EMULATED
+struct CudaScope {
+  explicit CudaScope(const Tensor&) {}
+  const cuda::Stream stream = nullptr;
+};
+#else
 // The stream to launch on; the guard makes the tensor's device the current one meanwhile.
 class CudaScope {
 public:
@@ -62,6 +87,7 @@ public:
 private:
   torch::stable::accelerator::DeviceGuard guard_;
 };
+#endif
 
 struct EdgeIndex {
   Tensor receiver, sender, row_ptr, transpose, col_ptr;

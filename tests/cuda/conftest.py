@@ -1,0 +1,77 @@
+"""The CUDA sources compiled for the host: their kernels run in the tests without a GPU."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+BINDINGS = ("flashmd_ops.cpp",)
+FLAGS = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
+FLAGS += ["-Wno-unused-function", "-ffp-contract=off", "-DFLASHMD_EMULATED"]
+FLAGS += ["-DTORCH_TARGET_VERSION=0x020b000000000000"]
+
+
+def sources(root):
+    csrc = root / "csrc"
+    own = root / "tests" / "cuda" / "emulation.cpp"
+    return [own] + [csrc / name for name in BINDINGS] + sorted((csrc / "cuda").glob("*.cu"))
+
+
+def build(root, folder):
+    """Compile the launchers, kernels and bindings with g++ and return the library."""
+    torch_folder = Path(torch.__file__).parent
+    command = [os.environ.get("CXX", "g++"), *FLAGS, "-isystem", str(torch_folder / "include"), "-x", "c++", "-c"]
+
+    def compile_one(source):
+        target = folder / f"{source.name}.o"
+        subprocess.run([*command, str(source), "-o", str(target)], check=True)
+        return str(target)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(compile_one, sources(root)))
+    library = folder / "emulated.so"
+    link = ["g++", "-shared", "-o", str(library), *objects, f"-L{torch_folder / 'lib'}", "-ltorch_cpu"]
+    subprocess.run(link, check=True)
+    return library
+
+
+@pytest.fixture(scope="session")
+def emulated(root):
+    """The operators of the package with the CUDA kernels run by the host, for CPU tensors."""
+    digest = hashlib.sha256()
+    for path in sorted([*(root / "csrc").rglob("*.h"), *(root / "csrc").rglob("*.cuh"), *sources(root)]):
+        digest.update(path.read_bytes())
+    folder = root / "build" / "emulated"
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp, library = folder / "emulated.sha256", folder / "emulated.so"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (library.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest()):
+            build(root, folder)
+            stamp.write_text(digest.hexdigest())
+    torch.ops.load_library(str(library))
+    return torch.ops.flashmd_emulated
+
+
+@pytest.fixture
+def in_both_orders(emulated):
+    """Call a function with the threads of each block in ascending and in descending order; both must agree."""
+
+    def run(function):
+        results = []
+        for descending in (False, True):
+            emulated.set_thread_order(descending)
+            results.append(function())
+        emulated.set_thread_order(False)
+        first, second = ([each] if isinstance(each, torch.Tensor) else list(each) for each in results)
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True)), "a race: results depend on the order"
+        return results[0]
+
+    return run

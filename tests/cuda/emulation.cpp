@@ -1,0 +1,19 @@
+// What only the tests need of the emulation: the choice of the order in which threads run.
+#include <torch/csrc/stable/library.h>
+
+#include "../../csrc/cuda/emulate.h"
+
+namespace {
+
+void set_thread_order(bool descending) {
+  flashmd::emulate::descending = descending;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(flashmd_emulated, m) {
+  m.def("set_thread_order(bool descending) -> ()");
+}
+STABLE_TORCH_LIBRARY_IMPL(flashmd_emulated, CompositeImplicitAutograd, m) {
+  m.impl("set_thread_order", TORCH_BOX(&set_thread_order));
+}
