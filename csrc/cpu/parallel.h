@@ -10,6 +10,8 @@
 #define FLASHMD_CLONES
 #endif
 #define FLASHMD_INLINE inline __attribute__((always_inline))
+// The same for a lambda, after its parameters.
+#define FLASHMD_INLINE_BODY __attribute__((always_inline))
 
 namespace flashmd::cpu {
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flashmd.errors import message
+from flashmd.ops.reference import envelope
 
 
 class CosineCutoff(nn.Module):
@@ -44,19 +45,15 @@ class CosineCutoff(nn.Module):
     [1.0, 0.0, 0.0]
     """
 
+    kind = "cosine"
+
     def __init__(self, lower: float, upper: float) -> None:
         super().__init__()
         self.lower, self.upper = _checked_bounds(lower, upper)
 
     def forward(self, distance: Tensor) -> Tensor:
         """Return the factor for each distance (nm), of the same shape."""
-        # cos(pi) is -1 exactly in both precisions, so clamping the argument gives exact zeros beyond the bounds.
-        if self.lower == 0.0:
-            angle = (distance * (math.pi / self.upper)).clamp(max=math.pi)
-        else:
-            scale = 2.0 * math.pi / (self.upper - self.lower)
-            angle = ((distance - self.lower) * scale + math.pi).clamp(min=math.pi, max=3.0 * math.pi)
-        return 0.5 * torch.cos(angle) + 0.5
+        return envelope(distance, self.kind, self.lower, self.upper)
 
     def value_and_slope(self, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the factors and their derivatives (nm^-1) in closed form."""
@@ -82,13 +79,15 @@ class IdentityCutoff(nn.Module):
     [1.0, 0.0]
     """
 
+    kind = "identity"
+
     def __init__(self, lower: float, upper: float) -> None:
         super().__init__()
         self.lower, self.upper = _checked_bounds(lower, upper)
 
     def forward(self, distance: Tensor) -> Tensor:
         """Return the factor for each distance (nm), of the same shape."""
-        return (distance <= self.upper).to(distance.dtype)
+        return envelope(distance, self.kind, self.lower, self.upper)
 
     def value_and_slope(self, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the factors and zeros."""

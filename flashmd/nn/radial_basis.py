@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from flashmd.errors import message
-from flashmd.nn.cutoff import make_envelope
+from flashmd.nn.cutoff import CosineCutoff, IdentityCutoff, make_envelope
+from flashmd.ops import BasisForm, radial_basis
 
 _LOWEST_EXPONENT = -60.0
 
@@ -59,18 +60,27 @@ class GaussianBasis(nn.Module):
     offset: Tensor
     coeff: Tensor
 
-    def forward(self, distance: Tensor) -> Tensor:
+    @property
+    def form(self) -> BasisForm:
+        """What the compiled operator needs to know beside centres and widths."""
+        return _form("gaussian", self.envelope, 0.0)
+
+    @property
+    def centres_and_widths(self) -> tuple[Tensor, Tensor]:
+        """Parameters of the compiled operator, both [n_basis], in nm and nm^-2."""
+        return self.offset, (-self.coeff).expand(self.offset.shape[0])
+
+    def forward(self, distance: Tensor, *, backend: str = "reference") -> Tensor:
         """Expand distances.
 
         Args:
             distance: [n_edges], nm.
+            backend: "kernel", which has two derivatives, or "reference".
 
         Returns:
             [n_edges, n_basis].
         """
-        deviation = distance[:, None] - self.offset
-        envelope: Tensor = self.envelope(distance)
-        return _exponential(deviation * deviation * self.coeff) * envelope[:, None]
+        return radial_basis(distance, *self.centres_and_widths, self.form, backend=backend)
 
     def value_and_slope(self, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the expansion and its derivative (nm^-1), both [n_edges, n_basis]."""
@@ -148,19 +158,27 @@ class ExpNormalBasis(nn.Module):
     means: Tensor
     betas: Tensor
 
-    def forward(self, distance: Tensor) -> Tensor:
+    @property
+    def form(self) -> BasisForm:
+        """What the compiled operator needs to know beside centres and widths."""
+        return _form("expnormal", self.envelope, self.alpha)
+
+    @property
+    def centres_and_widths(self) -> tuple[Tensor, Tensor]:
+        """Parameters of the compiled operator, both [n_basis], without unit."""
+        return self.means, self.betas
+
+    def forward(self, distance: Tensor, *, backend: str = "reference") -> Tensor:
         """Expand distances.
 
         Args:
             distance: [n_edges], nm.
+            backend: "kernel", which has two derivatives, or "reference".
 
         Returns:
             [n_edges, n_basis].
         """
-        decay = torch.exp((self.lower - distance) * self.alpha)
-        deviation = decay[:, None] - self.means
-        envelope: Tensor = self.envelope(distance)
-        return _exponential(deviation * deviation * -self.betas) * envelope[:, None]
+        return radial_basis(distance, *self.centres_and_widths, self.form, backend=backend)
 
     def value_and_slope(self, distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the expansion and its derivative (nm^-1), both [n_edges, n_basis]."""
@@ -189,12 +207,12 @@ class ExpNormalBasis(nn.Module):
 
 
 def _exponential(exponent: Tensor) -> Tensor:
-    """Return exp with values below 1e-26 cut off.
-
-    Farther out the functions would be subnormal numbers, which slow exp, products and matrix products down by an order
-    of magnitude; 1e-26 is zero for every use of the basis.
-    """
+    """Return exp with values below 1e-26 cut off, as :func:`flashmd.ops.radial_basis` does."""
     return torch.exp(exponent.clamp_min(_LOWEST_EXPONENT))
+
+
+def _form(kind: str, envelope: CosineCutoff | IdentityCutoff, alpha: float) -> BasisForm:
+    return BasisForm(kind, envelope.lower, envelope.upper, envelope.kind, alpha)
 
 
 def _check_size(n_basis: int) -> None:

@@ -172,16 +172,17 @@ class SchNet(nn.Module):
         widths = [config.n_channels, *config.readout, 1]
         self.readout = MLP(widths, activation_name=config.activation, generator=generator, last_bias=False)
 
-    def filters(self, distance: Tensor) -> Tensor:
+    def filters(self, distance: Tensor, *, backend: str = "reference") -> Tensor:
         """Return the filters of all blocks, envelope included.
 
         Args:
             distance: [n], nm.
+            backend: "kernel", which has two derivatives, or "reference", see :func:`flashmd.ops.radial_basis`.
 
         Returns:
             [n_blocks, n, n_filters].
         """
-        filters: Tensor = self.filter_network(self.basis(distance))
+        filters: Tensor = self.filter_network(self.basis(distance, backend=backend))
         envelope: Tensor = self.envelope(distance)
         return filters * envelope[:, None]
 
@@ -200,7 +201,7 @@ class SchNet(nn.Module):
         Returns:
             [n_atoms], kJ/mol.
         """
-        filters = self.filters(distance)
+        filters = self.filters(distance, backend=backend)
         features = self.embedding(types)
         for block, filter_block in zip(self.blocks, filters.unbind(0), strict=True):
             features = block(features, filter_block, edges, half=half, backend=backend)

@@ -6,6 +6,8 @@ from flashmd.ops.message_passing import cfconv as cfconv
 from flashmd.ops.message_passing import cfconv_transposed as cfconv_transposed
 from flashmd.ops.message_passing import edge_product as edge_product
 from flashmd.ops.neighbors import neighbor_list as neighbor_list
+from flashmd.ops.radial_basis import BasisForm as BasisForm
+from flashmd.ops.radial_basis import radial_basis as radial_basis
 from flashmd.ops.random import philox_normal as philox_normal
 from flashmd.ops.random import philox_uniform as philox_uniform
 from flashmd.ops.segment import segment_expand as segment_expand

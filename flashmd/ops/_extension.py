@@ -103,3 +103,19 @@ def _differentiable(
     function: Any = type(name, (torch.autograd.Function,), body)
     apply: Callable[..., Any] = function.apply
     return apply
+
+
+def no_derivative(name: str) -> Callable[..., Any]:
+    """Return the backward of an operator that stands for the second derivatives of operator `name`: it raises."""
+
+    def backward(ctx: Any, *grads: Any) -> Any:
+        del ctx, grads
+        fix = 'pass `backend="reference"` where higher derivatives are wanted'
+        raise NotImplementedError(message(f"derivatives of `{name}`", "first and second ones", "a third one", fix))
+
+    return backward
+
+
+def save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    """Set up the context of a backward that raises."""
+    del ctx, inputs, output

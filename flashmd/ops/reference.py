@@ -5,10 +5,16 @@ Any floating dtype, any device, differentiable to any order. `backend="reference
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from flashmd.ops.edges import Edges
+
+if TYPE_CHECKING:
+    from flashmd.ops.radial_basis import BasisForm
 
 
 def cfconv(features: Tensor, filters: Tensor, edges: Edges) -> Tensor:
@@ -42,6 +48,31 @@ def segment_expand(values: Tensor, ptr: Tensor, n_rows: int) -> Tensor:
 def _segment_of_row(ptr: Tensor, n_rows: int) -> Tensor:
     segments = torch.arange(ptr.shape[0] - 1, device=ptr.device)
     return torch.repeat_interleave(segments, ptr[1:] - ptr[:-1], output_size=n_rows)
+
+
+def envelope(distance: Tensor, kind: str, lower: float, upper: float) -> Tensor:
+    """Return the factors of a "cosine" or "identity" envelope; see :mod:`flashmd.nn.cutoff`."""
+    if kind == "identity":
+        return (distance <= upper).to(distance.dtype)
+    # cos(pi) is -1 exactly in both precisions, so clamping the argument gives exact zeros beyond the bounds.
+    if lower == 0.0:
+        angle = (distance * (math.pi / upper)).clamp(max=math.pi)
+    else:
+        scale = 2.0 * math.pi / (upper - lower)
+        angle = ((distance - lower) * scale + math.pi).clamp(min=math.pi, max=3.0 * math.pi)
+    return 0.5 * torch.cos(angle) + 0.5
+
+
+def radial_basis(distance: Tensor, centres: Tensor, widths: Tensor, form: BasisForm) -> Tensor:
+    """Expand distances; see `flashmd.ops.radial_basis`.
+
+    Exponents are cut off at -60: farther out the functions would be subnormal numbers, which slow exp, products and
+    matrix products down by an order of magnitude; 1e-26 is zero for every use of the basis.
+    """
+    coordinate = distance if form.kind == "gaussian" else torch.exp((form.lower - distance) * form.alpha)
+    deviation = coordinate[:, None] - centres
+    factor = envelope(distance, form.envelope, form.lower, form.upper)
+    return torch.exp((deviation * deviation * -widths).clamp_min(-60.0)) * factor[:, None]
 
 
 _MASK = 0xFFFFFFFF

@@ -20,7 +20,14 @@ FLOAT32_TOLERANCE = 2e-6
 Function = Callable[..., Tensor]
 
 
-def check_op(kernel: Function, reference: Function, inputs: Sequence[Tensor], *, opcheck: Sequence[Any] = ()) -> None:
+def check_op(
+    kernel: Function,
+    reference: Function,
+    inputs: Sequence[Tensor],
+    *,
+    opcheck: Sequence[Any] = (),
+    highest_order: int = 3,
+) -> None:
     """Run the whole battery on one set of inputs.
 
     Args:
@@ -28,6 +35,7 @@ def check_op(kernel: Function, reference: Function, inputs: Sequence[Tensor], *,
         reference: the same function in plain PyTorch.
         inputs: float64 tensors, the differentiable arguments.
         opcheck: the ``torch.ops`` overload and its arguments after `inputs`, for `torch.library.opcheck`.
+        highest_order: derivatives that the operator has; 2 for one whose third derivatives must raise.
 
     Raises:
         AssertionError: some check fails.
@@ -41,7 +49,7 @@ def check_op(kernel: Function, reference: Function, inputs: Sequence[Tensor], *,
     check_values(kernel, reference, inputs)
     check_layout(kernel, inputs)
     check_determinism(kernel, inputs)
-    check_derivatives(kernel, reference, inputs)
+    check_derivatives(kernel, reference, inputs, highest_order=highest_order)
     if opcheck:
         overload, *rest = opcheck
         torch.library.opcheck(overload, (*(each.clone().requires_grad_() for each in inputs), *rest))
@@ -80,26 +88,43 @@ def check_determinism(kernel: Function, inputs: Sequence[Tensor]) -> None:
         require(same, "results depend on the run or on the number of threads")
 
 
-def check_derivatives(kernel: Function, reference: Function, inputs: Sequence[Tensor]) -> None:
-    """Check first and second derivatives by finite differences, and mixed ones up to third order by the reference."""
+def check_derivatives(
+    kernel: Function, reference: Function, inputs: Sequence[Tensor], *, highest_order: int = 3
+) -> None:
+    """Check first and second derivatives by finite differences, and mixed ones of all orders by the reference.
+
+    Derivatives of a higher order than `highest_order` must raise.
+    """
     leaves = [each.clone().requires_grad_() for each in inputs]
     if kernel(*leaves).numel() and all(each.numel() for each in inputs):
         torch.autograd.gradcheck(kernel, leaves)
         torch.autograd.gradgradcheck(kernel, leaves)
-    for first, second in zip(_derivatives(kernel, inputs), _derivatives(reference, inputs), strict=True):
+    found, expected = (_derivatives(each, inputs, highest_order) for each in (kernel, reference))
+    for first, second in zip(found, expected, strict=True):
         torch.testing.assert_close(first, second, rtol=1e-10, atol=1e-10)
+    if highest_order < 3:
+        _check_refusal(kernel, inputs, highest_order)
 
 
-def _derivatives(function: Function, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Differentiate smooth nonlinear functions of the output three times in a row."""
+def _derivatives(function: Function, inputs: Sequence[Tensor], orders: int) -> list[Tensor]:
+    """Differentiate smooth nonlinear functions of the output several times in a row."""
     leaves = [each.clone().requires_grad_() for each in inputs]
     value = torch.sin(function(*leaves)).sum()
     found: list[Tensor] = []
-    for order in range(3):
-        gradients = torch.autograd.grad(value, leaves, create_graph=order < 2)
+    for order in range(orders):
+        gradients = torch.autograd.grad(value, leaves, create_graph=order + 1 < orders)
         found += [each.detach() for each in gradients]
         value = sum((torch.cos((order + 1) * each).sum() for each in gradients), start=value.new_zeros(()))
     return found
+
+
+def _check_refusal(kernel: Function, inputs: Sequence[Tensor], highest_order: int) -> None:
+    """Require that one derivative more raises instead of giving numbers that lack a part."""
+    try:
+        _derivatives(kernel, inputs, highest_order + 1)
+    except NotImplementedError:
+        return
+    require(False, f"derivatives of order {highest_order + 1} should raise")
 
 
 def require(condition: bool, text: str) -> None:

@@ -69,3 +69,17 @@ def test_trainable_parameters_and_second_derivatives(kind: type[ExpNormalBasis])
 def test_size_is_checked(kind: type[ExpNormalBasis]) -> None:
     with pytest.raises(ValueError, match=r"`n_basis`: expected at least 2 functions, got 1"):
         kind(0.0, 1.0, n_basis=1)
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+@pytest.mark.parametrize("kind", [ExpNormalBasis, GaussianBasis])
+def test_both_backends_train_alike(kind: type[ExpNormalBasis], trainable: bool) -> None:
+    basis = kind(0.0, 1.0, n_basis=4, envelope="cosine", trainable=trainable).double()
+    distance = torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64, requires_grad=True)
+    leaves = [distance, *basis.parameters()]
+    found = {}
+    for backend in ("kernel", "reference"):
+        first = torch.autograd.grad(basis(distance, backend=backend).sin().sum(), leaves, create_graph=True)
+        found[backend] = torch.autograd.grad(sum(each.square().sum() for each in first), leaves)
+    for one, other in zip(found["kernel"], found["reference"], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)

@@ -52,3 +52,15 @@ def device(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=list(graphs()))
 def edges(request: pytest.FixtureRequest, device: str) -> Edges:
     return graphs()[request.param].to(device)
+
+
+@pytest.fixture(params=["baseline", "avx2", "avx512"])
+def instruction_set(request: pytest.FixtureRequest) -> int:
+    """Number of an instruction set of the vectorised kernels; those that this processor lacks are skipped."""
+    level = ["baseline", "avx2", "avx512"].index(request.param)
+    form = (0, 0.0, 0, 0.0, 1.0)
+    try:
+        torch.ops.flashmd.radial_basis(*(torch.zeros(n) for n in (0, 1, 1)), *form, level)
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    return level
