@@ -17,7 +17,7 @@ constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 __device__ inline int64_t global_thread() {
   return int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
 }
-__device__ inline int64_t n_grid_threads() {
+__device__ inline int64_t grid_size() {
   return int64_t{gridDim.x} * blockDim.x;
 }
 

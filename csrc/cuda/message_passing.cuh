@@ -10,7 +10,7 @@ namespace flashmd::cuda {
 template <typename T>
 __global__ void cfconv_kernel(const T* features, const T* filters, Rows rows, int64_t n_atoms, int64_t n_channels,
                               T* out) {
-  for (int64_t item = global_thread(); item < n_atoms * n_channels; item += n_grid_threads()) {
+  for (int64_t item = global_thread(); item < n_atoms * n_channels; item += grid_size()) {
     const int64_t row = item / n_channels, channel = item % n_channels;
     T sum = T(0);
     for (int64_t k = rows.begin[row]; k < rows.begin[row + 1]; ++k) {
@@ -23,7 +23,7 @@ __global__ void cfconv_kernel(const T* features, const T* filters, Rows rows, in
 
 template <typename T>
 __global__ void product_kernel(const T* left, const T* right, Graph graph, int64_t n_channels, T* out) {
-  for (int64_t item = global_thread(); item < graph.n_edges * n_channels; item += n_grid_threads()) {
+  for (int64_t item = global_thread(); item < graph.n_edges * n_channels; item += grid_size()) {
     const int64_t edge = item / n_channels, channel = item % n_channels;
     out[item] = left[graph.receiver[edge] * n_channels + channel] * right[graph.sender[edge] * n_channels + channel];
   }
@@ -31,7 +31,7 @@ __global__ void product_kernel(const T* left, const T* right, Graph graph, int64
 
 template <typename T>
 __global__ void difference_kernel(const T* values, Graph graph, int64_t n_channels, T* out) {
-  for (int64_t item = global_thread(); item < graph.n_edges * n_channels; item += n_grid_threads()) {
+  for (int64_t item = global_thread(); item < graph.n_edges * n_channels; item += grid_size()) {
     const int64_t edge = item / n_channels, channel = item % n_channels;
     out[item] = values[graph.sender[edge] * n_channels + channel] - values[graph.receiver[edge] * n_channels + channel];
   }
@@ -39,7 +39,7 @@ __global__ void difference_kernel(const T* values, Graph graph, int64_t n_channe
 
 template <typename T>
 __global__ void divergence_kernel(const T* values, Graph graph, int64_t n_channels, T* out) {
-  for (int64_t item = global_thread(); item < graph.n_atoms * n_channels; item += n_grid_threads()) {
+  for (int64_t item = global_thread(); item < graph.n_atoms * n_channels; item += grid_size()) {
     const int64_t atom = item / n_channels, channel = item % n_channels;
     T sum = T(0);
     for (int64_t k = graph.col_ptr[atom]; k < graph.col_ptr[atom + 1]; ++k) {

@@ -85,7 +85,7 @@ __device__ inline bool locatable(const Lattice& lattice, const double x[3]) {
 
 template <typename T>
 __global__ void count_kernel(Batch<T> batch, int64_t* row_ptr, int64_t* status) {
-  for (int64_t atom = global_thread(); atom < batch.n_atoms; atom += n_grid_threads()) {
+  for (int64_t atom = global_thread(); atom < batch.n_atoms; atom += grid_size()) {
     const int64_t system = system_of(batch, atom);
     const Lattice lattice = make_lattice(batch.cell + 9 * system, batch.pbc + 3 * system);
     const Point point = load(batch, atom);
@@ -127,7 +127,7 @@ __global__ void scan_kernel(int64_t* row_ptr, int64_t n_atoms, int64_t* status) 
 
 template <typename T>
 __global__ void fill_kernel(Batch<T> batch, NeighborOutput out) {
-  for (int64_t atom = global_thread(); atom < batch.n_atoms; atom += n_grid_threads()) {
+  for (int64_t atom = global_thread(); atom < batch.n_atoms; atom += grid_size()) {
     const int64_t system = system_of(batch, atom);
     const Lattice lattice = make_lattice(batch.cell + 9 * system, batch.pbc + 3 * system);
     int64_t edge = out.row_ptr[atom];
@@ -142,7 +142,7 @@ __global__ void fill_kernel(Batch<T> batch, NeighborOutput out) {
 
 // As on the CPU: the list is symmetric, so column i follows from row i and the rows of its neighbours.
 __global__ void transpose_kernel(int64_t n_atoms, NeighborOutput out) {
-  for (int64_t atom = global_thread(); atom < n_atoms; atom += n_grid_threads()) {
+  for (int64_t atom = global_thread(); atom < n_atoms; atom += grid_size()) {
     int64_t first = out.row_ptr[atom];
     while (first < out.row_ptr[atom + 1]) {
       const int64_t other = out.sender[first];

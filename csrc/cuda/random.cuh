@@ -8,7 +8,7 @@ namespace flashmd::cuda {
 
 template <typename T, bool kNormal>
 __global__ void random_kernel(RandomRequest request, int64_t n_blocks, T* out) {
-  for (int64_t item = global_thread(); item < request.n_rows * n_blocks; item += n_grid_threads()) {
+  for (int64_t item = global_thread(); item < request.n_rows * n_blocks; item += grid_size()) {
     const int64_t row = item / n_blocks, block = item % n_blocks;
     uint32_t words[4];
     double numbers[4];
