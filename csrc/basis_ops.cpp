@@ -70,7 +70,7 @@ Tensor radial_basis(Tensor distance, Tensor centres, Tensor widths, int64_t coor
   const Tensor out = torch::stable::new_empty(tensors.distance, {n_rows, n_basis});
   for_dtype(distance, [&](auto zero) {
     using T = decltype(zero);
-    if (distance.is_cuda()) {
+    if (uses_cuda(distance)) {
       const CudaScope scope(distance);
       cuda::radial_basis(cuda_input<T>(tensors), mutable_data<T>(out), scope.stream);
     } else {
@@ -87,7 +87,7 @@ class SumTensors {
 public:
   SumTensors(const BasisTensors& tensors, bool parameters) : n_basis_(tensors.centres.numel()) {
     const Tensor& distance = tensors.distance;
-    const bool on_cuda = distance.is_cuda();
+    const bool on_cuda = uses_cuda(distance);
     const int64_t n_rows = distance.numel();
     const int64_t size = 2 * (on_cuda ? n_basis_ : padded(n_basis_)) * (parameters ? 1 : 0);
     const int64_t n_blocks = on_cuda ? cuda::basis_blocks(n_rows) : cpu::basis_blocks(n_rows);
@@ -127,7 +127,7 @@ std::tuple<Tensor, Tensor, Tensor> radial_basis_backward(Tensor grad, Tensor dis
   const SumTensors sums(tensors, parameters);
   for_dtype(distance, [&](auto zero) {
     using T = decltype(zero);
-    if (distance.is_cuda()) {
+    if (uses_cuda(distance)) {
       const CudaScope scope(distance);
       cuda::radial_basis_backward(cuda_input<T>(tensors), data<T>(g), sums.pointers<cuda::BasisSums<T>, T>(),
                                   scope.stream);
@@ -160,7 +160,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> radial_basis_double_backward(Tensor a
   const Tensor v_m = padded_copy(along_centres, n_basis), v_b = padded_copy(along_widths, n_basis);
   for_dtype(distance, [&](auto zero) {
     using T = decltype(zero);
-    if (distance.is_cuda()) {
+    if (uses_cuda(distance)) {
       const CudaScope scope(distance);
       const cuda::BasisDirection<T> direction{data<T>(v), data<T>(v_m), data<T>(v_b)};
       cuda::radial_basis_double_backward(cuda_input<T>(tensors), direction, data<T>(g), mutable_data<T>(along),
@@ -188,7 +188,7 @@ void implement(torch::stable::detail::StableLibrary& m) {
 #define FLASHMD_FORM "int coordinate, float alpha, int envelope, float lower, float upper, int instruction_set=-1"
 #define FLASHMD_BASIS "Tensor distance, Tensor centres, Tensor widths"
 
-STABLE_TORCH_LIBRARY_FRAGMENT(flashmd, m) {
+STABLE_TORCH_LIBRARY_FRAGMENT(FLASHMD_LIBRARY, m) {
   m.def("radial_basis(" FLASHMD_BASIS ", " FLASHMD_FORM ") -> Tensor");
   m.def("radial_basis_backward(Tensor grad, " FLASHMD_BASIS ", bool parameters, " FLASHMD_FORM
         ") -> (Tensor, Tensor, Tensor)");
@@ -197,9 +197,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(flashmd, m) {
       "grad, " FLASHMD_BASIS ", bool parameters, " FLASHMD_FORM ") -> (Tensor, Tensor, Tensor, Tensor)");
 }
 
+#ifndef FLASHMD_EMULATED
 STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {
   flashmd::implement(m);
 }
-STABLE_TORCH_LIBRARY_IMPL(flashmd, CUDA, m) {
+#endif
+STABLE_TORCH_LIBRARY_IMPL(FLASHMD_LIBRARY, FLASHMD_CUDA_KEY, m) {
   flashmd::implement(m);
 }
