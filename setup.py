@@ -33,7 +33,9 @@ MATH_FLAGS = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 # Sources in csrc/cpu/simd/ are compiled once for each instruction set, each time in a namespace of its own; the widest
 # that the processor has is chosen at run time. They have their own tolerances, so fused multiply-add is welcome.
 INSTRUCTION_SETS = {"baseline": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4"]}
-SIMD_FLAGS = ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-Wno-psabi"]
+SIMD_FLAGS = ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"]
+# The headers of the intrinsics of GCC 12 warn about themselves.
+SIMD_FLAGS += ["-Wno-psabi", "-Wno-maybe-uninitialized"]
 
 
 def torch_folder() -> Path:

@@ -42,9 +42,6 @@ struct Block<double> {
 };
 #endif
 
-// Tiles have a multiple of this many rows, so that every block of registers is full.
-constexpr int kRowStep = 6;
-
 // Rows of a matrix in chunk layout: `data` is the first row wanted, `stride` the numbers from one chunk to the next.
 template <typename T>
 struct Tile {
@@ -92,7 +89,7 @@ FLASHMD_INLINE void multiply_block(const Tile<const T>& left, int64_t row, int64
 // epilogue(row, chunk, vector) for every vector of left [n_rows, n_inner] times right [n_inner, n_chunks * 16].
 //
 // Every element is a sum in the order of the inner index, whatever the blocking, so rows may be cut into tiles at will.
-// n_inner is a multiple of 16 and n_rows of kRowStep.
+// n_inner is a multiple of 16 and n_rows of 6, so that every block of registers is full.
 template <typename T, typename S, typename E>
 FLASHMD_INLINE void multiply(const Tile<const T>& left, int64_t n_rows, int64_t n_inner, const S* right,
                              int64_t n_chunks, const E& epilogue) {

@@ -1,0 +1,103 @@
+// Where the parts of a frozen SchNet and of its workspace lie in their arrays.
+#pragma once
+
+#include <initializer_list>
+
+#include "schnet.h"
+
+namespace flashmd::cpu {
+
+constexpr int64_t kChunk = 16;     // channels of a vector
+constexpr int64_t kRowStep = 6;    // atoms of a group are padded to a multiple of this
+constexpr int64_t kTileRows = 24;  // atoms whose node layers are computed together
+
+inline int64_t round_up(int64_t number, int64_t step) {
+  return (number + step - 1) / step * step;
+}
+
+// A dense layer: the matrices for the way forward [n_out / 16][n_in][16] and back [n_in / 16][n_out][16], the scales of
+// its output channels, its bias.
+struct LayerPlace {
+  int64_t forward, backward, scale, bias;
+};
+
+// Offsets in `weights` (forward, backward) and in `constants` (all others). The order is that in which pack.py writes.
+struct SchNetLayout {
+  LayerPlace layer[3 * 64];  // project, mix, update of each block
+  LayerPlace readout[kMostReadoutLayers];
+  int64_t embedding, sent;  // [n_types, n_channels]; [n_types, n_filters], what each type sends in the first block
+  int64_t last_weight, last_bias;
+  int64_t n_weights, n_constants;
+
+  explicit SchNetLayout(const SchNetSizes& sizes) : n_weights(0), n_constants(0) {
+    embedding = take(sizes.n_types * sizes.n_channels);
+    sent = take(sizes.n_types * sizes.n_filters);
+    for (int64_t block = 0; block < sizes.n_blocks; ++block) {
+      layer[3 * block] = place(sizes.n_channels, sizes.n_filters);
+      layer[3 * block + 1] = place(sizes.n_filters, sizes.n_channels);
+      layer[3 * block + 2] = place(sizes.n_channels, sizes.n_channels);
+    }
+    int64_t width = sizes.n_channels;
+    for (int64_t i = 0; i < sizes.n_hidden; ++i) {
+      readout[i] = place(width, sizes.hidden[i]);
+      width = sizes.hidden[i];
+    }
+    last_weight = take(width);
+    last_bias = take(kChunk);
+  }
+
+private:
+  int64_t take(int64_t n) {
+    n_constants += n;
+    return n_constants - n;
+  }
+  LayerPlace place(int64_t n_in, int64_t n_out) {
+    const int64_t forward = n_weights, backward = n_weights + n_in * n_out;
+    n_weights += 2 * n_in * n_out;
+    const int64_t scale = take(n_out);
+    return {forward, backward, scale, take(n_out)};
+  }
+};
+
+// Arrays of a group while it is evaluated; see the members of Group in simd/schnet_group.h.
+struct SchNetWorkspace {
+  int64_t n_rows, n_pairs;  // padded
+  int64_t sent, features, messages, down, slope_of_activation, atom_energy, tile, partial, place, inverse_distance,
+      pair_slope, sorted_place;
+  int64_t first, second, order, interval, begin;  // of 32-bit integers, in units of the number type
+  int64_t tile_size, size;
+
+  SchNetWorkspace(const SchNetSizes& sizes, int64_t n_atoms, int64_t pairs, int64_t number_bytes) : size(0) {
+    n_rows = round_up(n_atoms, kRowStep);
+    n_pairs = round_up(pairs, kChunk);
+    const int64_t n_chunks = sizes.n_filters / kChunk;
+    sent = take(sizes.n_blocks * sizes.n_filters * n_rows);
+    features = take(sizes.n_channels * n_rows);
+    messages = take(sizes.n_filters * n_rows);
+    down = take(sizes.n_filters * n_rows);
+    slope_of_activation = take(sizes.n_blocks * sizes.n_channels * n_rows);
+    atom_energy = take(n_rows);
+    tile_size = kTileRows * tile_width(sizes);
+    tile = take(tile_size * (round_up(n_rows, kTileRows) / kTileRows));
+    partial = take(n_chunks * n_pairs);
+    for (int64_t* array : {&place, &inverse_distance, &pair_slope, &sorted_place}) *array = take(n_pairs);
+    const int64_t per_number = number_bytes / 4;
+    for (int64_t* array : {&first, &second, &order, &interval}) *array = take(n_pairs / per_number + kChunk);
+    begin = take((sizes.n_intervals + 2) / per_number + kChunk);
+  }
+
+private:
+  // Numbers per atom: the hidden layer of a block and a scaled gradient, or values and slopes of the whole readout.
+  static int64_t tile_width(const SchNetSizes& sizes) {
+    int64_t hidden = 0;
+    for (int64_t i = 0; i < sizes.n_hidden; ++i) hidden += 2 * sizes.hidden[i];
+    const int64_t widest = sizes.n_channels > sizes.n_filters ? sizes.n_channels : sizes.n_filters;
+    return hidden + 2 * widest;
+  }
+  int64_t take(int64_t n) {
+    size += round_up(n, kChunk);
+    return size - round_up(n, kChunk);
+  }
+};
+
+}  // namespace flashmd::cpu

@@ -1,0 +1,67 @@
+// The arrays of a group of systems during its evaluation.
+#pragma once
+
+#include "../schnet_layout.h"
+#include "gemm.h"
+#include "spline_conv.h"
+
+namespace flashmd::cpu::FLASHMD_ISA {
+
+// Matrices are in chunk layout with n_rows rows (see gemm.h); rows beyond the atoms hold zeros or numbers that no one
+// reads.
+template <typename T>
+struct Group {
+  const SchNetModel<T>& model;
+  const SchNetBatch<T>& batch;
+  const SchNetGroup& pairs;
+  const SchNetLayout layout;
+  const SchNetWorkspace space;
+  T *sent, *features, *messages, *down, *slope_of_activation, *atom_energy, *tiles, *partial, *place, *inverse_distance,
+      *pair_slope, *sorted_place;
+  uint32_t *first, *second;
+  int32_t *order, *interval, *begin;
+
+  Group(const SchNetModel<T>& the_model, const SchNetBatch<T>& the_batch, const SchNetGroup& the_group, T* workspace)
+      : model(the_model),
+        batch(the_batch),
+        pairs(the_group),
+        layout(the_model.sizes),
+        space(the_model.sizes, the_group.n_atoms, the_group.n_pairs, sizeof(T)),
+        sent(workspace + space.sent),
+        features(workspace + space.features),
+        messages(workspace + space.messages),
+        down(workspace + space.down),
+        slope_of_activation(workspace + space.slope_of_activation),
+        atom_energy(workspace + space.atom_energy),
+        tiles(workspace + space.tile),
+        partial(workspace + space.partial),
+        place(workspace + space.place),
+        inverse_distance(workspace + space.inverse_distance),
+        pair_slope(workspace + space.pair_slope),
+        sorted_place(workspace + space.sorted_place),
+        first(reinterpret_cast<uint32_t*>(workspace + space.first)),
+        second(reinterpret_cast<uint32_t*>(workspace + space.second)),
+        order(reinterpret_cast<int32_t*>(workspace + space.order)),
+        interval(reinterpret_cast<int32_t*>(workspace + space.interval)),
+        begin(reinterpret_cast<int32_t*>(workspace + space.begin)) {}
+
+  int64_t chunk_size() const { return space.n_rows * kLanes; }
+  int64_t n_tiles() const { return round_up(space.n_rows, kTileRows) / kTileRows; }
+  int64_t rows_of_tile(int64_t tile) const {
+    const int64_t rest = space.n_rows - tile * kTileRows;
+    return rest < kTileRows ? rest : kTileRows;
+  }
+  // Rows of a tile of a matrix of all rows.
+  Tile<T> rows(T* matrix, int64_t tile) const { return {matrix + tile * kTileRows * kLanes, chunk_size()}; }
+  T* sent_by(int64_t block) const { return sent + block * model.sizes.n_filters * space.n_rows; }
+  T* activation_slope(int64_t block) const {
+    return slope_of_activation + block * model.sizes.n_channels * space.n_rows;
+  }
+  const T* table(int64_t block, int64_t chunk) const {
+    const int64_t n_chunks = model.sizes.n_filters / kLanes;
+    return model.table + (block * n_chunks + chunk) * (model.sizes.n_intervals + 1) * 2 * kLanes;
+  }
+  SortedPairs<T> sorted() const { return {first, second, sorted_place, begin, model.sizes.n_intervals}; }
+};
+
+}  // namespace flashmd::cpu::FLASHMD_ISA

@@ -1,0 +1,175 @@
+// Binding of the frozen SchNet on the CPU: checks, groups of systems, workspaces, threads.
+
+#include <torch/csrc/stable/library.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "cpu/parallel.h"
+#include "cpu/schnet.h"
+#include "tensors.h"
+
+namespace flashmd {
+namespace {
+
+// Small systems are evaluated together until they have this many atoms, so that tiles of atoms are full.
+constexpr int64_t kGroupAtoms = 96;
+// A group with less than this number of pairs x channels x blocks is not worth the meeting of threads.
+constexpr int64_t kTeamWork = 1 << 21;
+
+cpu::SchNetSizes read_sizes(const Tensor& tensor) {
+  constexpr int64_t kFixed = 8;
+  const int64_t* given = index_data(tensor);
+  check(tensor.numel() >= kFixed && given[5] >= 0 && given[5] <= cpu::kMostReadoutLayers &&
+            tensor.numel() == kFixed + given[5] && given[3] >= 1 && given[3] <= 64,
+        "`sizes`: expected those of a packed model (at most 64 blocks and 8 hidden readout layers), got others. To fix "
+        "it, pack the model with `pack`.");
+  cpu::SchNetSizes sizes{};
+  sizes.n_types = given[0];
+  sizes.n_channels = given[1];
+  sizes.n_filters = given[2];
+  sizes.n_blocks = given[3];
+  sizes.n_intervals = given[4];
+  sizes.n_hidden = given[5];
+  sizes.activation = static_cast<Activation>(given[6]);
+  sizes.storage = static_cast<cpu::Storage>(given[7]);
+  for (int64_t i = 0; i < sizes.n_hidden; ++i) sizes.hidden[i] = given[kFixed + i];
+  return sizes;
+}
+
+struct Packed {
+  cpu::SchNetSizes sizes;
+  Tensor weights, constants, table;
+  double cutoff;
+};
+
+void check_packed(const Packed& packed, const Tensor& positions) {
+  const bool full = packed.sizes.storage == cpu::Storage::full;
+  check(packed.constants.scalar_type() == positions.scalar_type() &&
+            packed.table.scalar_type() == positions.scalar_type() &&
+            (full ? packed.weights.scalar_type() == positions.scalar_type()
+                  : packed.weights.scalar_type() == ScalarType::Short),
+        "the packed model: expected the dtype of the positions, got another. To fix it, compile the potential for this "
+        "dtype.");
+  const int64_t knots = packed.sizes.n_blocks * packed.sizes.n_filters * (packed.sizes.n_intervals + 1) * 2;
+  check(packed.weights.numel() == cpu::schnet_weights_size(packed.sizes) &&
+            packed.constants.numel() == cpu::schnet_constants_size(packed.sizes) && packed.table.numel() == knots &&
+            packed.weights.is_contiguous() && packed.constants.is_contiguous() && packed.table.is_contiguous(),
+        "the packed model: expected arrays of the packed sizes, got others. To fix it, pack the model with `pack`.");
+}
+
+const int32_t* pair_data(const Tensor& tensor) {
+  check(tensor.scalar_type() == ScalarType::Int && tensor.is_contiguous(),
+        "pairs: expected contiguous int32, got others. To fix it, convert them with `.to(torch.int32).contiguous()`.");
+  return static_cast<const int32_t*>(tensor.const_data_ptr());
+}
+
+std::vector<cpu::SchNetGroup> make_groups(const int64_t* ptr, const int64_t* pair_ptr, int64_t n_systems) {
+  std::vector<cpu::SchNetGroup> groups;
+  for (int64_t begin = 0, end = 0; begin < n_systems; begin = end) {
+    end = begin + 1;
+    while (end < n_systems && ptr[end + 1] - ptr[begin] <= kGroupAtoms) ++end;
+    groups.push_back(
+        {begin, end - begin, ptr[begin], ptr[end] - ptr[begin], pair_ptr[begin], pair_ptr[end] - pair_ptr[begin]});
+  }
+  return groups;
+}
+
+template <typename T>
+class BatchEvaluation {
+public:
+  BatchEvaluation(const Packed& packed, const cpu::SchNetBatch<T>& batch, const cpu::SchNetResult<T>& result,
+                  cpu::InstructionSet level)
+      : model_{packed.sizes, packed.weights.const_data_ptr(), data<T>(packed.constants), data<T>(packed.table),
+               static_cast<T>(packed.cutoff)},
+        batch_(batch),
+        result_(result),
+        level_(level) {}
+
+  void run(const std::vector<cpu::SchNetGroup>& groups, const Tensor& like) const {
+    const int64_t n_groups = static_cast<int64_t>(groups.size());
+    const int64_t n_threads = std::min<int64_t>(torch::stable::get_num_threads(), std::max<int64_t>(n_groups, 1));
+    int64_t size = 0;
+    for (const auto& group : groups) {
+      size = std::max(size, cpu::schnet_workspace_size<T>(model_.sizes, group.n_atoms, group.n_pairs));
+    }
+    const Tensor workspace = torch::stable::new_empty(like, {size * n_threads});
+    T* space = mutable_data<T>(workspace);
+    // As many groups as the threads can share evenly, one thread each; what remains, all threads together.
+    const int64_t shared = n_threads > 1 ? n_groups / n_threads * n_threads : 0;
+    cpu::parallel_for(n_threads, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t thread = begin; thread < end; ++thread) {
+        const int64_t first = shared / n_threads * thread, last = first + shared / n_threads;
+        for (int64_t g = first; g < last; ++g) evaluate(groups[g], space + size * thread, false);
+      }
+    });
+    for (int64_t g = shared; g < n_groups; ++g) evaluate(groups[g], space, worth_a_team(groups[g]));
+  }
+
+private:
+  bool worth_a_team(const cpu::SchNetGroup& group) const {
+    return group.n_pairs * model_.sizes.n_filters * model_.sizes.n_blocks > kTeamWork;
+  }
+  void evaluate(const cpu::SchNetGroup& group, T* workspace, bool team) const {
+    FLASHMD_DISPATCH(level_, evaluate_schnet<T>, model_, batch_, group, result_, workspace, team);
+  }
+
+  const cpu::SchNetModel<T> model_;
+  const cpu::SchNetBatch<T>& batch_;
+  const cpu::SchNetResult<T>& result_;
+  const cpu::InstructionSet level_;
+};
+
+void check_batch(const Tensor& positions, const Tensor& types, const Tensor& ptr, const Tensor& receiver,
+                 const Tensor& sender, const Tensor& image, const Tensor& pair_ptr) {
+  check(types.numel() == positions.size(0) && positions.size(1) == 3,
+        "`positions`: expected shape (n_atoms, 3) as `types`, got another. To fix it, pass those of one system.");
+  check_segments(ptr, positions.size(0));
+  check_segments(pair_ptr, receiver.numel());
+  check(pair_ptr.numel() == ptr.numel() && sender.numel() == receiver.numel() &&
+            (image.numel() == 0 || image.numel() == 3 * receiver.numel()) &&
+            image.scalar_type() == positions.scalar_type() && image.is_contiguous(),
+        "pairs: expected one sender, receiver and image each and bounds for every system, got others. To fix it, pass "
+        "the pairs of this batch.");
+}
+
+std::tuple<Tensor, Tensor, Tensor> schnet_evaluate(Tensor positions, Tensor types, Tensor ptr, Tensor receiver,
+                                                   Tensor sender, Tensor image, Tensor pair_ptr, Tensor sizes,
+                                                   Tensor weights, Tensor constants, Tensor table, double cutoff,
+                                                   bool virial, int64_t instruction_set) {
+  check_batch(positions, types, ptr, receiver, sender, image, pair_ptr);
+  const Packed packed{read_sizes(sizes), weights, constants, table, cutoff};
+  check_packed(packed, positions);
+  const Tensor x = dense(positions);
+  const int64_t n_systems = ptr.numel() - 1;
+  const Tensor energy = torch::stable::new_empty(x, {n_systems}, ScalarType::Double);
+  const Tensor forces = torch::stable::new_empty(x, {x.size(0), 3});
+  const Tensor strain = torch::stable::new_empty(x, {virial ? n_systems : 0, 3, 3}, ScalarType::Double);
+  const auto level = cpu::choose_instruction_set(static_cast<int>(instruction_set));
+  const auto groups = make_groups(index_data(ptr), index_data(pair_ptr), n_systems);
+  for_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    const cpu::SchNetBatch<T> batch{data<T>(x),          index_data(types),
+                                    index_data(ptr),     pair_data(receiver),
+                                    pair_data(sender),   image.numel() > 0 ? data<T>(image) : nullptr,
+                                    index_data(pair_ptr)};
+    const cpu::SchNetResult<T> result{mutable_data<double>(energy), mutable_data<T>(forces),
+                                      virial ? mutable_data<double>(strain) : nullptr};
+    BatchEvaluation<T>(packed, batch, result, level).run(groups, x);
+  });
+  return {energy, forces, strain};
+}
+
+}  // namespace
+}  // namespace flashmd
+
+STABLE_TORCH_LIBRARY_FRAGMENT(flashmd, m) {
+  m.def(
+      "schnet_evaluate(Tensor positions, Tensor types, Tensor ptr, Tensor receiver, Tensor sender, Tensor image, "
+      "Tensor pair_ptr, Tensor sizes, Tensor weights, Tensor constants, Tensor table, float cutoff, bool virial, "
+      "int instruction_set=-1) -> (Tensor energy, Tensor forces, Tensor virial)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {
+  m.impl("schnet_evaluate", TORCH_BOX(&flashmd::schnet_evaluate));
+}
