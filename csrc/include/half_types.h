@@ -11,10 +11,8 @@ struct Float16 {
 struct BFloat16 {
   uint16_t bits;
 };
-// Fixed point: the stored integer stands for integer / 32767.
 struct Int16 {
   int16_t bits;
 };
-constexpr float kInt16Unit = 1.0f / 32767.0f;
 
 }  // namespace flashmd

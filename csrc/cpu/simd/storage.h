@@ -32,7 +32,7 @@ FLASHMD_INLINE Vec<float>::Register widen(const BFloat16* from) {
 FLASHMD_INLINE Vec<float>::Register widen(const Int16* from) {
   SignedWords words;
   memcpy(&words, from, sizeof words);
-  return __builtin_convertvector(words, Vec<float>::Register) * kInt16Unit;
+  return __builtin_convertvector(words, Vec<float>::Register);
 }
 
 FLASHMD_INLINE Vec<float>::Register widen(const Float16* from) {
