@@ -58,6 +58,16 @@ class NonFiniteForceError(FlashMDError):
         super().__init__(f"{text} {detail}".rstrip())
 
 
+class ToleranceNotMetError(FlashMDError):
+    """A compiled potential is less accurate than was asked for."""
+
+    def __init__(self, achieved: float, tolerance: float, fix: str) -> None:
+        self.achieved = achieved
+        self.tolerance = tolerance
+        expected = f"a relative force error of at most {tolerance:.1e}"
+        super().__init__(message("the compiled potential", expected, f"{achieved:.1e} at best", fix))
+
+
 def message(what: str, expected: str, got: str, fix: str) -> str:
     """Return a message in the package's form.
 

@@ -102,12 +102,10 @@ def _filters_and_slopes(network: SchNet, distance: Tensor) -> tuple[Tensor, Tens
 def interpolate(table: FilterTable, distance: Tensor) -> Tensor:
     r"""Interpolate the filters between the knots.
 
-    With :math:`u = d / h - i` in interval :math:`i`, the cubic Hermite polynomial is
+    With :math:`u = d / h - i` in interval :math:`i` and :math:`\Delta = v_{i+1} - v_i`, the cubic Hermite polynomial is
 
-    .. math:: W = H_{00} v_i + H_{10} h s_i + H_{01} v_{i+1} + H_{11} h s_{i+1}
-
-    .. math:: H_{00} = (1 + 2u)(1 - u)^2, \quad H_{10} = u (1 - u)^2, \quad
-              H_{01} = u^2 (3 - 2u), \quad H_{11} = u^2 (u - 1)
+    .. math:: W = v_i + u \bigl(h s_i + u \bigl((3 \Delta - 2 h s_i - h s_{i+1})
+              + u (h s_i + h s_{i+1} - 2 \Delta)\bigr)\bigr)
 
     ===============  ==================================
     symbol           variable
@@ -134,8 +132,9 @@ def interpolate(table: FilterTable, distance: Tensor) -> Tensor:
     u = (scaled - interval)[:, None]
     left = interval.to(torch.int64)
     value, slope = table.values[:, left], table.slopes[:, left] * table.spacing
-    next_value, next_slope = table.values[:, left + 1], table.slopes[:, left + 1] * table.spacing
-    rest = 1.0 - u
-    filters = rest * rest * ((1.0 + 2.0 * u) * value + u * slope)
-    filters = filters + u * u * ((3.0 - 2.0 * u) * next_value - rest * next_slope)
-    return filters * inside[:, None]
+    next_slope = table.slopes[:, left + 1] * table.spacing
+    # The difference of neighbouring values is taken first, so that its digits are not lost in sums of large terms.
+    rise = table.values[:, left + 1] - value
+    quadratic = 3.0 * rise - 2.0 * slope - next_slope
+    cubic = slope + next_slope - 2.0 * rise
+    return (value + u * (slope + u * (quadratic + u * cubic))) * inside[:, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from flashmd.errors import message
 from flashmd.protocols import Evaluation
 from flashmd.system import System
+
+if TYPE_CHECKING:
+    from flashmd.potential.compiled import CompiledPotential
 
 
 class Potential(nn.Module, ABC):
@@ -72,6 +75,39 @@ class Potential(nn.Module, ABC):
                 return _without_forces(system, energy, virial=virial)
             gradients = torch.autograd.grad(energy.sum(), inputs, materialize_grads=True)
         return Evaluation(energy.detach(), gradients[0].neg_(), gradients[1].to(energy.dtype) if virial else None)
+
+    def compile(  # type: ignore[override]
+        self,
+        template: System,
+        *,
+        filters: str = "table",
+        precision: str = "float32",
+        tolerance: float | None = None,
+        backend: str = "kernel",
+    ) -> CompiledPotential:
+        """Return an evaluator of this potential with its present parameters, made for speed.
+
+        The filters of networks, functions of one distance, are tabulated; what that costs in accuracy is measured on
+        the template's frames and perturbed copies of them, against the network in double precision, and held to a
+        tolerance. The forces are the exact gradient of the energy that the tables and stored layers define.
+
+        Args:
+            template: systems such as will be evaluated, in the dtype and on the device of the evaluations. Other
+                batches of other molecules may be evaluated as well.
+            filters: "table", or "network" to evaluate the filter network in every call.
+            precision: storage of the dense layers of networks: "float32" leaves them in the dtype of the template,
+                "float16", "bfloat16" and "int16" store them in 16 bits with a scale for each output channel.
+            tolerance: largest relative error of a network's forces; by default 1e-5, with layers in 16 bits 2e-3.
+            backend: "kernel", or "reference" for plain PyTorch.
+
+        Raises:
+            ToleranceNotMetError: the forces of a network would be less accurate.
+            ValueError: an option is unknown, or the template has no pairs or atoms that the potential does not know.
+        """
+        # The compiled forms know the classes that derive from this one.
+        from flashmd.potential.compiled import CompiledPotential, CompileOptions
+
+        return CompiledPotential(self, template, CompileOptions(filters, precision, tolerance, backend))
 
     def forward(self, system: System) -> Tensor:
         """Return `energy(system)`."""

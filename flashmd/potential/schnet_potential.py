@@ -12,7 +12,8 @@ from flashmd.errors import message
 from flashmd.nn import SchNet, SchNetConfig
 from flashmd.nn.closed_form import energy_and_slope
 from flashmd.ops import edge_geometry, segment_sum
-from flashmd.potential.base import Potential, apply_strain
+from flashmd.potential.base import Potential
+from flashmd.potential.pair_forces import evaluate_pairs
 from flashmd.potential.registry import register
 from flashmd.potential.verlet_list import VerletList
 from flashmd.protocols import Evaluation
@@ -93,31 +94,19 @@ class SchNetPotential(Potential):
         """
         self._check_dtype(system)
         edges = self.verlet_list.update_half(system)
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            positions = system.positions.detach().clone().requires_grad_()
-            strained, strain = apply_strain(system, positions) if virial else (system.with_positions(positions), None)
-            distance = edge_geometry(strained, edges, backend=self.backend)[1]
-            atoms, slope = energy_and_slope(self.network, system.types, edges, distance.detach(), backend=self.backend)
-            inputs = [positions] if strain is None else [positions, strain]
-            gradients = torch.autograd.grad(distance, inputs, slope, materialize_grads=True)
-        energy = segment_sum(atoms.to(torch.float64), system.ptr, backend=self.backend)
-        return Evaluation(energy, gradients[0].neg_(), gradients[1].to(energy.dtype) if virial else None)
+
+        def function(distance: Tensor) -> tuple[Tensor, Tensor]:
+            return energy_and_slope(self.network, system.types, edges, distance, backend=self.backend)
+
+        return evaluate_pairs(system, edges, function, virial=virial, backend=self.backend)
 
     def _check_dtype(self, system: System) -> None:
-        dtype = self.network.embedding.weight.dtype
-        if system.positions.dtype != dtype:
-            fix = "convert the system or the potential with `.to(dtype=...)`"
-            raise TypeError(message("`positions`", f"{dtype} as the weights", f"{system.positions.dtype}", fix))
+        check_dtype(system, self.network.embedding.weight.dtype)
 
     def check(self, system: System) -> None:
         """Refuse non-finite positions and types outside the embedding table."""
         super().check(system)
-        n_types = self.config.n_types
-        if system.n_atoms and not 0 <= int(system.types.min()) <= int(system.types.max()) < n_types:
-            wrong = (system.types < 0) | (system.types >= n_types)
-            atom = int(torch.nonzero(wrong)[0])
-            got = f"type {int(system.types[atom])} of atom {atom}"
-            raise ValueError(message("`types`", f"integers from 0 to {n_types - 1}", got, "use a model that covers it"))
+        check_types(system, self.config.n_types)
 
     def list_state(self) -> dict[str, Tensor]:
         """Return the positions of the last build of the neighbour list."""
@@ -144,6 +133,22 @@ class SchNetPotential(Potential):
     def from_spec(cls, spec: Mapping[str, Any]) -> SchNetPotential:
         """Rebuild the potential from `to_spec`."""
         return cls(SchNetConfig(**spec["config"]), skin=spec["skin"], name=spec["name"], bead_types=spec["bead_types"])
+
+
+def check_dtype(system: System, dtype: torch.dtype) -> None:
+    """Refuse positions of another dtype than that of the weights."""
+    if system.positions.dtype != dtype:
+        fix = "convert the system or the potential with `.to(dtype=...)`"
+        raise TypeError(message("`positions`", f"{dtype} as the weights", f"{system.positions.dtype}", fix))
+
+
+def check_types(system: System, n_types: int) -> None:
+    """Refuse types outside an embedding table of `n_types` rows."""
+    if system.n_atoms and not 0 <= int(system.types.min()) <= int(system.types.max()) < n_types:
+        wrong = (system.types < 0) | (system.types >= n_types)
+        atom = int(torch.nonzero(wrong)[0])
+        got = f"type {int(system.types[atom])} of atom {atom}"
+        raise ValueError(message("`types`", f"integers from 0 to {n_types - 1}", got, "use a model that covers it"))
 
 
 def _keep_freed_memory() -> None:

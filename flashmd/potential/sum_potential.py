@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,11 +67,7 @@ class SumPotential(Potential):
         priors = tuple(term for term in terms if isinstance(term, Prior))
         if priors:
             parts.append(self._fuse(priors).evaluate(system, virial=virial))
-        total = parts[0]
-        for part in parts[1:]:
-            sum_virial = total.virial + part.virial if total.virial is not None and part.virial is not None else None
-            total = Evaluation(total.energy + part.energy, total.forces + part.forces, sum_virial)
-        return total
+        return sum_evaluations(parts)
 
     def check(self, system: System) -> None:
         """Refuse what any of the terms refuses."""
@@ -113,6 +109,15 @@ class SumPotential(Potential):
 
     def _named(self) -> dict[str, Potential]:
         return {name: module for name, module in self.potentials.items() if isinstance(module, Potential)}
+
+
+def sum_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
+    """Add energies, forces and virials in the given order."""
+    total = parts[0]
+    for part in parts[1:]:
+        virial = total.virial + part.virial if total.virial is not None and part.virial is not None else None
+        total = Evaluation(total.energy + part.energy, total.forces + part.forces, virial)
+    return total
 
 
 def _common_types(potentials: Mapping[str, Potential]) -> dict[str, int] | None:

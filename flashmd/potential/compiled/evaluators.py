@@ -1,0 +1,60 @@
+"""Ways to evaluate a frozen network on a list of pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from flashmd.nn import SchNet
+from flashmd.nn.closed_form import energy_and_slope
+from flashmd.nn.frozen import FrozenSchNet, frozen_energy
+from flashmd.ops import Edges
+from flashmd.potential.pair_forces import evaluate_pairs
+from flashmd.protocols import Evaluation
+from flashmd.system import System
+
+
+class Evaluator(Protocol):
+    """Energy, forces and virial of a network whose parameters do not change."""
+
+    def evaluate(self, system: System, pairs: Edges, *, virial: bool = False) -> Evaluation:
+        """Evaluate a batch on one edge of each pair; pairs beyond the cutoff do not count."""
+        ...
+
+
+@dataclass(frozen=True)
+class TableReference:
+    """The tabulated network in plain PyTorch, differentiated by autograd."""
+
+    frozen: FrozenSchNet
+    backend: str
+
+    def evaluate(self, system: System, pairs: Edges, *, virial: bool = False) -> Evaluation:
+        """See :class:`Evaluator`."""
+
+        def function(distance: Tensor) -> tuple[Tensor, Tensor]:
+            leaf = distance.requires_grad_()
+            atoms = frozen_energy(self.frozen, system.types, pairs, leaf, backend=self.backend)
+            (slope,) = torch.autograd.grad(atoms.sum(), leaf, materialize_grads=True)
+            return atoms.detach(), slope
+
+        return evaluate_pairs(system, pairs, function, virial=virial, backend=self.backend)
+
+
+@dataclass(frozen=True)
+class ExactNetwork:
+    """The network itself, filters included."""
+
+    network: SchNet
+    backend: str
+
+    def evaluate(self, system: System, pairs: Edges, *, virial: bool = False) -> Evaluation:
+        """See :class:`Evaluator`."""
+
+        def function(distance: Tensor) -> tuple[Tensor, Tensor]:
+            return energy_and_slope(self.network, system.types, pairs, distance, backend=self.backend)
+
+        return evaluate_pairs(system, pairs, function, virial=virial, backend=self.backend)

@@ -1,0 +1,170 @@
+"""A SchNet compiled for evaluation: filters tabulated, layers stored, the accuracy measured and held to a tolerance."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from flashmd.errors import ToleranceNotMetError
+from flashmd.nn import SchNet
+from flashmd.nn.filter_table import FilterTable, tabulate
+from flashmd.nn.frozen import DenseLayer, freeze
+from flashmd.potential.compiled.calibration import Inputs, layer_inputs
+from flashmd.potential.compiled.evaluators import Evaluator, ExactNetwork, TableReference
+from flashmd.potential.compiled.options import CompileOptions
+from flashmd.potential.compiled.report import CompileReport, LayerError
+from flashmd.potential.compiled.samples import Samples, draw_samples, errors_of
+from flashmd.potential.compiled.stored_layers import store_layers_
+from flashmd.potential.schnet_potential import SchNetPotential, check_dtype
+from flashmd.potential.verlet_list import VerletList
+from flashmd.protocols import Evaluation
+from flashmd.system import System
+
+FEWEST_INTERVALS = 256
+MOST_INTERVALS = 16384
+CALIBRATION_SEED, MEASUREMENT_SEED = 1, 2
+"""Different, so that layers are not measured on what they were fitted to."""
+
+
+class CompiledNetwork:
+    """A network with constant parameters and its neighbour list.
+
+    Args:
+        evaluator: the network.
+        source: the potential it was made of, read for its limits only.
+        dtype: of positions and forces.
+        backend: of the neighbour list.
+        report: what compiling cost.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, source: SchNetPotential, *, dtype: torch.dtype, backend: str, report: CompileReport
+    ) -> None:
+        self.evaluator = evaluator
+        self.dtype = dtype
+        self.report = report
+        self.cutoff = source.cutoff
+        self.verlet_list = VerletList(source.cutoff, skin=source.verlet_list.skin, backend=backend)
+
+    def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
+        """Return energy, forces and virial; see :meth:`flashmd.potential.Potential.evaluate`."""
+        check_dtype(system, self.dtype)
+        return self.evaluator.evaluate(system, self.verlet_list.update_half(system), virial=virial)
+
+    def list_state(self) -> dict[str, Tensor]:
+        """Return the positions of the last build of the neighbour list."""
+        reference = self.verlet_list.reference_positions
+        return {} if reference is None else {"pairs": reference}
+
+    def restore_lists(self, system: System, state: Mapping[str, Tensor]) -> None:
+        """Rebuild the neighbour list from saved positions; start afresh where there are none."""
+        if "pairs" in state:
+            self.verlet_list.restore(system, state["pairs"])
+        else:
+            self.verlet_list.reset()
+
+
+def compile_network(source: SchNetPotential, template: System, options: CompileOptions) -> CompiledNetwork:
+    """Compile a network in the dtype and on the device of a template.
+
+    Raises:
+        ToleranceNotMetError: the forces are not accurate enough.
+        ValueError: the template has no pairs or types that the network does not know.
+    """
+    source.check(template)
+    device, dtype = template.positions.device, template.positions.dtype
+    network = copy.deepcopy(source.network).to(device=device, dtype=torch.float64).requires_grad_(False)
+    samples = draw_samples(network, template, seed=MEASUREMENT_SEED, backend=options.backend)
+    table = None
+    if options.filters == "table":
+        table, result = _refined_table(network, samples, options)
+    else:
+        result = _measure(make_evaluator(network, None, dtype=dtype, backend=options.backend), samples)
+    plain_error, layers = None, cast("tuple[LayerError, ...]", ())
+    if options.storage is not None:
+        inputs = _calibrate(network, template, options)
+        stored, layers, plain = store_layers_(network, inputs, options.storage)
+        rounded = make_evaluator(plain, table, dtype=dtype, backend=options.backend)
+        plain_error = _measure(rounded, samples).force_error
+        result = _measure(make_evaluator(network, table, stored, dtype=dtype, backend=options.backend), samples)
+    report = CompileReport(
+        filters=options.filters,
+        precision=options.precision,
+        dtype=str(dtype).removeprefix("torch."),
+        n_knots=None if table is None else table.n_knots,
+        tolerance=options.allowed,
+        force_error=result.force_error,
+        energy_error=result.energy_error,
+        plain_force_error=plain_error,
+        n_frames=samples.system.n_systems,
+        shortest=float(samples.distance.min()),
+        layers=layers,
+    )
+    if not result.force_error <= options.allowed:
+        raise ToleranceNotMetError(report.force_error, options.allowed, _advice(options))
+    return CompiledNetwork(result.evaluator, source, dtype=dtype, backend=options.backend, report=report)
+
+
+def make_evaluator(
+    network: SchNet,
+    table: FilterTable | None,
+    layers: Mapping[str, DenseLayer] | None = None,
+    *,
+    dtype: torch.dtype,
+    backend: str,
+) -> Evaluator:
+    """Return the evaluator of a network.
+
+    Args:
+        network: in double precision; copied.
+        table: its filters, or None to evaluate the filter network.
+        layers: stored forms of its dense layers by name, read with a table only.
+        dtype: of the calculation.
+        backend: "kernel" or "reference".
+    """
+    if table is None:
+        return ExactNetwork(copy.deepcopy(network).to(dtype), backend)
+    return TableReference(freeze(network, table, layers).to(dtype), backend)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    evaluator: Evaluator
+    force_error: float
+    energy_error: float
+
+
+def _measure(evaluator: Evaluator, samples: Samples) -> _Measured:
+    system = samples.system.to(dtype=samples.dtype)
+    return _Measured(evaluator, *errors_of(samples, evaluator.evaluate(system, samples.pairs)))
+
+
+def _refined_table(network: SchNet, samples: Samples, options: CompileOptions) -> tuple[FilterTable, _Measured]:
+    """Return the first table, of twice as many intervals each, whose forces are within the tolerance."""
+    best, intervals = math.inf, FEWEST_INTERVALS
+    while intervals <= MOST_INTERVALS:
+        table = tabulate(network, intervals + 1)
+        result = _measure(make_evaluator(network, table, dtype=samples.dtype, backend=options.backend), samples)
+        if result.force_error <= options.allowed_of_table:
+            return table, result
+        best, intervals = min(best, result.force_error), 2 * intervals
+    raise ToleranceNotMetError(best, options.allowed_of_table, _advice(options))
+
+
+def _calibrate(network: SchNet, template: System, options: CompileOptions) -> dict[str, Inputs]:
+    samples = draw_samples(network, template, seed=CALIBRATION_SEED, backend=options.backend)
+    filters = options.filters == "network"
+    return layer_inputs(network, samples, filters=filters, seed=CALIBRATION_SEED, backend=options.backend)
+
+
+def _advice(options: CompileOptions) -> str:
+    if options.storage is not None:
+        return "choose another `precision` (int16 is the most accurate in 16 bits) or a larger `tolerance`"
+    wider = "use double precision or a larger `tolerance`"
+    return wider if options.filters == "network" else f"{wider}, or `filters='network'`"

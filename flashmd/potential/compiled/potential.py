@@ -1,0 +1,105 @@
+"""Compiled potentials: networks and priors with constant parameters, evaluated without autograd's bookkeeping."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from flashmd.potential.base import Potential
+from flashmd.potential.compiled.network import CompiledNetwork, compile_network
+from flashmd.potential.compiled.options import CompileOptions
+from flashmd.potential.compiled.report import CompileReport
+from flashmd.potential.priors.base import Prior
+from flashmd.potential.priors.fused import FusedPriors
+from flashmd.potential.schnet_potential import SchNetPotential
+from flashmd.potential.sum_potential import SumPotential, sum_evaluations
+from flashmd.protocols import Evaluation
+from flashmd.system import System
+
+
+class CompiledPotential:
+    """Energies and forces of a potential as it was when it was compiled; made by :meth:`Potential.compile`.
+
+    Attributes:
+        reports: accuracy of every network, by its name in the potential.
+        cutoff: largest cutoff of the terms, nm.
+        bead_types: integer of each bead type by name, or None.
+        metadata: what the checkpoint said of its origin.
+
+    Example:
+        >>> import torch
+        >>> from flashmd.nn import SchNetConfig
+        >>> from flashmd.potential import SchNetPotential
+        >>> from flashmd.system import System
+        >>> config = SchNetConfig(n_types=3, n_channels=8, n_filters=8, n_basis=6, n_blocks=1, readout=(4,))
+        >>> dimer = System.single(torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]]), torch.tensor([1, 2]))
+        >>> compiled = SchNetPotential(config).compile(dimer, backend="reference")
+        >>> compiled.evaluate(dimer).forces.shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, potential: Potential, template: System, options: CompileOptions) -> None:
+        positions = template.positions
+        self._source = copy.deepcopy(potential).to(device=positions.device, dtype=positions.dtype).requires_grad_(False)
+        self.cutoff = potential.cutoff
+        self.bead_types = self._source.bead_types
+        self.metadata: dict[str, Any] = self._source.metadata
+        self._terms: dict[str, CompiledNetwork | Potential] = {}
+        priors = []
+        originals = dict(_leaves(potential))
+        for name, term in _leaves(self._source):
+            original = originals[name]
+            if isinstance(original, SchNetPotential):
+                self._terms[name] = compile_network(original, template, options)
+            elif isinstance(term, Prior):
+                priors.append(term)
+            else:
+                self._terms[name] = term
+        self._priors = FusedPriors(priors, backend=options.backend) if priors else None
+
+    @property
+    def reports(self) -> dict[str, CompileReport]:
+        """Accuracy of every network, by its name in the potential."""
+        return {name: term.report for name, term in self._terms.items() if isinstance(term, CompiledNetwork)}
+
+    @torch.no_grad()
+    def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
+        """Return energy, forces and, on request, the virial; see :meth:`Potential.evaluate`.
+
+        Raises:
+            TypeError: the positions have another dtype than those of the template.
+        """
+        parts = [term.evaluate(system, virial=virial) for term in self._terms.values()]
+        if self._priors is not None:
+            parts.append(self._priors.evaluate(system, virial=virial))
+        return sum_evaluations(parts)
+
+    def check(self, system: System) -> None:
+        """Refuse what any of the terms refuses; see :meth:`Potential.check`."""
+        self._source.check(system)
+
+    def list_state(self) -> dict[str, Tensor]:
+        """Return the positions from which neighbour lists were built, by term; a restart needs them."""
+        return {
+            f"{name}/{key}": state for name, term in self._terms.items() for key, state in term.list_state().items()
+        }
+
+    def restore_lists(self, system: System, state: Mapping[str, Tensor]) -> None:
+        """Rebuild neighbour lists as `list_state` saved them, so that a resumed run repeats every bit."""
+        for name, term in self._terms.items():
+            begin = f"{name}/"
+            own = {key.removeprefix(begin): each for key, each in state.items() if key.startswith(begin)}
+            term.restore_lists(system, own)
+
+
+def _leaves(potential: Potential, name: str = "") -> Iterator[tuple[str, Potential]]:
+    """Yield the terms of nested sums by their path, in a fixed order."""
+    if not isinstance(potential, SumPotential):
+        yield name or potential.name, potential
+        return
+    for key, term in potential.potentials.items():
+        yield from _leaves(cast("Potential", term), f"{name}.{key}" if name else key)

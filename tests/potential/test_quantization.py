@@ -1,0 +1,171 @@
+"""Layers in 16 bits: channel-wise scales, rounding with feedback, and what they gain over plain rounding."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from flashmd.errors import ToleranceNotMetError
+from flashmd.nn import SchNet
+from flashmd.potential import SchNetPotential
+from flashmd.potential.compiled import CompileReport
+from flashmd.potential.compiled.calibration import Inputs
+from flashmd.potential.compiled.quantization import equalize_, output_error, plainly_rounded, store
+from flashmd.system import System
+from tests.potential.build import chain, schnet
+
+STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16, "int16": torch.int16}
+UNITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "int16": 1.0 / 32767.0}
+"""Largest rounding error of a weight relative to itself, or for integers to the largest of its channel."""
+SIZES = {"n_channels": 24, "n_filters": 20, "n_basis": 16, "readout": (16,)}
+FACTOR = 1000.0
+
+
+def frames() -> System:
+    return System.concatenate([chain(20, seed=seed) for seed in range(4)])
+
+
+def inputs_of(n: int, n_in: int, *, biased: bool = False, seed: int = 0) -> Inputs:
+    """Correlated inputs, as those of a layer behind another one are."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(4, n_in, generator=generator, dtype=torch.float64)
+    rows = [
+        torch.randn(n, 4, generator=generator, dtype=torch.float64) @ mixing
+        + 0.1 * torch.randn(n, n_in, generator=generator, dtype=torch.float64)
+        for _ in range(2)
+    ]
+    if biased:
+        rows = [torch.cat([each, torch.full((n, 1), one)], 1) for each, one in zip(rows, (1.0, 0.0), strict=True)]
+    return Inputs(*rows)
+
+
+def weights(n_out: int, n_in: int) -> torch.Tensor:
+    return torch.randn(n_out, n_in, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("precision", STORED)
+def test_feedback_beats_plain_rounding(precision: str) -> None:
+    weight, inputs = weights(12, 30), inputs_of(400, 30)
+    stored = store(weight, None, inputs, STORED[precision])
+    assert stored.weight.dtype == STORED[precision]
+    error = output_error(stored.dequantized() - weight, weight, inputs)
+    plain = output_error(plainly_rounded(weight, STORED[precision]) - weight, weight, inputs)
+    assert error < 0.5 * plain
+
+
+@pytest.mark.parametrize("precision", STORED)
+def test_independent_inputs_leave_the_nearest_values(precision: str) -> None:
+    """Without correlations an error cannot be made up for elsewhere."""
+    weight = weights(5, 6)
+    stored = store(
+        weight,
+        None,
+        Inputs(torch.eye(6, dtype=torch.float64), torch.zeros(6, 6, dtype=torch.float64)),
+        STORED[precision],
+    )
+    largest = weight.abs().amax(1, keepdim=True)
+    size = largest if precision == "int16" else weight.abs()
+    assert bool(((stored.dequantized() - weight).abs() <= 0.5 * 1.001 * UNITS[precision] * 2.0 * size).all())
+
+
+@pytest.mark.parametrize("precision", STORED)
+def test_scaled_channels_are_stored_as_well_as_before(precision: str) -> None:
+    weight, inputs = weights(6, 8), inputs_of(50, 8)
+    factors = torch.tensor([1.0, FACTOR, 1.0, 1e-3, 1.0, 1e6], dtype=torch.float64)
+    plain = store(weight, None, inputs, STORED[precision])
+    scaled = store(weight * factors[:, None], None, inputs, STORED[precision])
+    assert torch.equal(scaled.weight, plain.weight)
+    torch.testing.assert_close(scaled.scale, plain.scale * factors, rtol=1e-14, atol=0.0)
+
+
+def test_the_bias_takes_the_mean_error() -> None:
+    weight, inputs = weights(7, 9), inputs_of(500, 9, biased=True)
+    shifted = Inputs(inputs.values + torch.tensor([2.0] * 9 + [0.0]), inputs.slopes)
+    bias = torch.ones(7, dtype=torch.float64)
+    stored = store(weight, bias, shifted, torch.bfloat16)
+    change = torch.cat([stored.dequantized() - weight, (stored.bias - bias)[:, None]], 1)
+    with_bias = (shifted.values @ change.t()).mean(0).norm()
+    without = (shifted.values[:, :9] @ change[:, :9].t()).mean(0).norm()
+    assert float(with_bias) < 0.3 * float(without)
+
+
+def test_channels_without_weights_or_inputs() -> None:
+    weight, nothing = weights(3, 4), torch.zeros(5, 4, dtype=torch.float64)
+    weight[1] = 0.0
+    stored = store(weight, None, Inputs(nothing, nothing), torch.int16)
+    torch.testing.assert_close(stored.dequantized(), weight, rtol=0.0, atol=1e-4)
+    assert not bool(stored.weight[1].any())
+
+
+def test_equalized_channels_have_messages_of_size_one() -> None:
+    network = schnet(**SIZES).network
+    n_filters, n_channels = SIZES["n_filters"], SIZES["n_channels"]
+    messages = {f"blocks.{k}.mix": inputs_of(60, n_filters, biased=True, seed=k) for k in range(2)}
+    before = copy.deepcopy(network)
+    equal = equalize_(network, messages)
+    for k, (new, old) in enumerate(zip(network.blocks, before.blocks, strict=True)):
+        values = equal[f"blocks.{k}.mix"].values
+        torch.testing.assert_close(values[:, :n_filters].square().mean(0), torch.ones(n_filters, dtype=torch.float64))
+        assert torch.equal(values[:, n_filters], torch.ones(60, dtype=torch.float64))
+        x, filters = torch.ones(n_channels, dtype=torch.float64), torch.rand(n_filters, dtype=torch.float64)
+        pair = [(block.project(x) * filters) @ block.mix.weight.t() for block in (new, old)]
+        torch.testing.assert_close(pair[0], pair[1], rtol=1e-12, atol=1e-12)
+
+
+def report_of(potential: SchNetPotential, system: System, **options: object) -> CompileReport:
+    return potential.compile(system, tolerance=1.0, **options).reports["SchNet"]
+
+
+@pytest.mark.parametrize("filters", ["table", "network"])
+@pytest.mark.parametrize("precision", STORED)
+def test_a_network_in_16_bits(precision: str, filters: str) -> None:
+    potential, system = schnet(**SIZES), frames()
+    report = report_of(potential, system, precision=precision, filters=filters)
+    assert report.force_error < 0.8 * report.plain_force_error
+    assert report.force_error < 2.0 * UNITS[precision]
+    names = {each.name for each in report.layers}
+    assert {"blocks.0.project", "blocks.1.update", "readout.layers.1"} <= names
+    assert ("filter_network.weight_out.1" in names) == (filters == "network")
+    assert all(0.0 < each.error < UNITS[precision] for each in report.layers)
+    assert sum(each.error for each in report.layers) < 0.7 * sum(each.plain for each in report.layers)
+
+
+def scale_channel_(network: SchNet, channel: int) -> None:
+    """Multiply what a filter channel sends and divide where it is read; the energy stays the same."""
+    with torch.no_grad():
+        for block in network.blocks:
+            block.project.weight[channel] *= FACTOR
+            block.mix.weight[:, channel] /= FACTOR
+
+
+@pytest.mark.parametrize("precision", STORED)
+def test_a_channel_in_other_units_costs_nothing(precision: str) -> None:
+    potential, system = schnet(**SIZES), frames()
+    before = report_of(potential, system, precision=precision)
+    expected = potential.evaluate(system)
+    scale_channel_(potential.network, 3)
+    torch.testing.assert_close(potential.evaluate(system).forces, expected.forces, rtol=1e-9, atol=1e-9)
+    after = report_of(potential, system, precision=precision)
+    assert after.force_error == pytest.approx(before.force_error, rel=0.02)
+    assert after.force_error < 0.5 * after.plain_force_error
+    if precision == "int16":
+        assert after.plain_force_error > 100.0 * before.plain_force_error
+
+
+def test_stored_bits_are_what_is_evaluated() -> None:
+    """The energy is that of the stored weights: the network with these weights gives the same."""
+    potential, system = schnet(**SIZES), frames()
+    compiled = potential.compile(system, precision="bfloat16", tolerance=1.0)
+    exact = potential.compile(system)
+    difference = (compiled.evaluate(system).forces - exact.evaluate(system).forces).norm()
+    relative = float(difference / exact.evaluate(system).forces.norm())
+    assert relative == pytest.approx(compiled.reports["SchNet"].force_error, rel=0.6)
+
+
+def test_it_is_refused_by_default_where_it_is_too_coarse() -> None:
+    with pytest.raises(
+        ToleranceNotMetError, match=r"at most 1.0e-04, got \d.\de-0\d at best. To fix it, choose another"
+    ):
+        schnet(**SIZES).compile(frames(), precision="bfloat16", tolerance=1e-4)
