@@ -12,3 +12,6 @@ from flashmd.ops.random import philox_normal as philox_normal
 from flashmd.ops.random import philox_uniform as philox_uniform
 from flashmd.ops.segment import segment_expand as segment_expand
 from flashmd.ops.segment import segment_sum as segment_sum
+from flashmd.ops.spline_conv import SortedPairs as SortedPairs
+from flashmd.ops.spline_conv import sort_pairs as sort_pairs
+from flashmd.ops.spline_conv import spline_conv as spline_conv

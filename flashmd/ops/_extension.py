@@ -85,7 +85,8 @@ class Operator:
         """Call the operator; arguments are those of its schema."""
         if torch.compiler.is_compiling():
             return self._overload(*args)
-        if torch.is_grad_enabled() and any(arg.requires_grad for arg in args[: self._n_differentiable]):
+        leading = args[: self._n_differentiable]
+        if torch.is_grad_enabled() and any(arg is not None and arg.requires_grad for arg in leading):
             return self._differentiable(*args)
         return self._forward(*args)
 
@@ -119,3 +120,27 @@ def no_derivative(name: str) -> Callable[..., Any]:
 def save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     """Set up the context of a backward that raises."""
     del ctx, inputs, output
+
+
+def wanted_gradients(ctx: Any) -> tuple[bool, ...]:
+    """Return which gradients the running backward pass will use, one entry for each argument of the operator.
+
+    `ctx.needs_input_grad` says which arguments require a gradient at all. The pass that makes the forces asks for the
+    gradient of the positions alone; everything else it computed would be thrown away.
+
+    Args:
+        ctx: context of a backward; the operator's tensor arguments come first.
+    """
+    needed: tuple[bool, ...] = ctx.needs_input_grad
+    nodes = getattr(ctx, "next_functions", None)
+    if nodes is None or torch.compiler.is_compiling():
+        return needed
+    used = [need and _is_used(node) for need, (node, _) in zip(needed, nodes, strict=False)]
+    return (*used, *needed[len(used) :])
+
+
+def _is_used(node: Any) -> bool:
+    try:
+        return bool(torch._C._will_engine_execute_node(node))
+    except RuntimeError:  # the engine does not answer for leaves whose gradient is asked for, or outside its passes
+        return True
