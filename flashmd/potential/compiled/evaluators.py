@@ -12,6 +12,8 @@ from flashmd.nn import SchNet
 from flashmd.nn.closed_form import energy_and_slope
 from flashmd.nn.frozen import FrozenSchNet, frozen_energy
 from flashmd.ops import Edges
+from flashmd.ops.schnet_evaluate import HalfPairs, PackedSchNet, schnet_evaluate
+from flashmd.potential.identity import Identity
 from flashmd.potential.pair_forces import evaluate_pairs
 from flashmd.protocols import Evaluation
 from flashmd.system import System
@@ -42,6 +44,32 @@ class TableReference:
             return atoms.detach(), slope
 
         return evaluate_pairs(system, pairs, function, virial=virial, backend=self.backend)
+
+
+class TableKernel:
+    """The tabulated network in one compiled operator.
+
+    Args:
+        model: packed network.
+    """
+
+    def __init__(self, model: PackedSchNet) -> None:
+        self._model = model
+        self._edges: Edges | None = None
+        self._identity: Identity | None = None
+        self._pairs: HalfPairs
+
+    def evaluate(self, system: System, pairs: Edges, *, virial: bool = False) -> Evaluation:
+        """See :class:`Evaluator`."""
+        return Evaluation(*schnet_evaluate(self._model, system, self._converted(system, pairs), virial=virial))
+
+    def _converted(self, system: System, pairs: Edges) -> HalfPairs:
+        """Return the pairs as the operator reads them; the same list in the same cell is converted once."""
+        identity = Identity.of(system.ptr, *([system.batch, system.cell] if pairs.periodic else []))
+        if self._edges is not pairs or self._identity is None or not self._identity.holds(identity):
+            self._pairs = HalfPairs.from_edges(system, pairs)
+            self._edges, self._identity = pairs, identity
+        return self._pairs
 
 
 @dataclass(frozen=True)

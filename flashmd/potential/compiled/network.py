@@ -15,8 +15,10 @@ from flashmd.errors import ToleranceNotMetError
 from flashmd.nn import SchNet
 from flashmd.nn.filter_table import FilterTable, tabulate
 from flashmd.nn.frozen import DenseLayer, freeze
+from flashmd.nn.packed import pack
+from flashmd.ops._extension import use_kernels
 from flashmd.potential.compiled.calibration import Inputs, layer_inputs
-from flashmd.potential.compiled.evaluators import Evaluator, ExactNetwork, TableReference
+from flashmd.potential.compiled.evaluators import Evaluator, ExactNetwork, TableKernel, TableReference
 from flashmd.potential.compiled.options import CompileOptions
 from flashmd.potential.compiled.report import CompileReport, LayerError
 from flashmd.potential.compiled.samples import Samples, draw_samples, errors_of
@@ -130,7 +132,10 @@ def make_evaluator(
     """
     if table is None:
         return ExactNetwork(copy.deepcopy(network).to(dtype), backend)
-    return TableReference(freeze(network, table, layers).to(dtype), backend)
+    frozen = freeze(network, table, layers).to(dtype)
+    if use_kernels(backend) and frozen.embedding.device.type == "cpu":
+        return TableKernel(pack(frozen))
+    return TableReference(frozen, backend)
 
 
 @dataclass(frozen=True)
