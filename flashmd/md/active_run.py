@@ -180,4 +180,5 @@ def _provenance(plan: RunPlan) -> str:
     device = plan.system.positions.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     versions = f"flashmd {flashmd.__version__}, torch {torch.__version__}, python {platform.python_version()}"
-    return f"# {versions}\n# device {device} ({name})\n# model sha256 {plan.model_hash}\n"
+    lines = [versions, f"device {device} ({name})", f"model sha256 {plan.model_hash}", *plan.notes]
+    return "".join(f"# {line}\n" for line in lines)

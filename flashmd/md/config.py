@@ -122,6 +122,8 @@ class RunConfig(BaseModel):
             single precision; 0 is never. Only open systems are moved.
         seed: seed of every random number.
         precision: `single` or `double`, of positions, velocities and forces.
+        potential: `compiled` reads the filters of networks from tables, whose error is measured before the first step
+            and bounded; `exact` evaluates the filter network in every step, which takes much longer.
         device: `cpu`, `cuda` or `cuda:N`.
         threads: CPU threads; torch's default where absent.
     """
@@ -145,6 +147,7 @@ class RunConfig(BaseModel):
     recentre_interval: Annotated[int, Field(ge=0)] = 10_000
     seed: Annotated[int, Field(ge=0, lt=1 << 63)]
     precision: Literal["single", "double"] = "single"
+    potential: Literal["compiled", "exact"] = "compiled"
     device: str = "cpu"
     threads: Annotated[int, Field(ge=1)] | None = None
 

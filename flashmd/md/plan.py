@@ -21,6 +21,7 @@ class RunPlan:
         system: one system for each replica, temperature-major, at its start.
         topology: mdtraj topology of one replica, for the files.
         backend: implementation of operators, "kernel" or "reference".
+        notes: lines about the model, such as the accuracy of its compiled form, to say and to write down.
     """
 
     config: RunConfig
@@ -29,3 +30,4 @@ class RunPlan:
     system: System
     topology: Any
     backend: str = "kernel"
+    notes: tuple[str, ...] = ()

@@ -15,12 +15,13 @@ from torch import Tensor
 from flashmd.cg.beads import CA_TYPES, FIVE_BEAD_TYPES
 from flashmd.cg.mapping import CGStructure, map_structure
 from flashmd.cg.topology import build_system
-from flashmd.errors import ConfigurationError, message
+from flashmd.errors import ConfigurationError, ToleranceNotMetError, message
 from flashmd.md.config import RunConfig
 from flashmd.md.plan import RunPlan
 from flashmd.md.reporters import bead_topology
 from flashmd.potential import checkpoint
 from flashmd.potential.base import Potential
+from flashmd.potential.compiled import CompiledPotential
 from flashmd.system import System
 
 
@@ -28,7 +29,8 @@ def prepare(config: RunConfig) -> RunPlan:
     """Load the model and the structures of a configuration and check that they belong together.
 
     Raises:
-        ConfigurationError: a structure cannot be read, its frames do not fit, or the model does not cover its beads.
+        ConfigurationError: a structure cannot be read, its frames do not fit, the model does not cover its beads, or
+            it cannot be compiled as accurately as it should.
         CheckpointError: the model cannot be read.
     """
     device = _device(config.device)
@@ -43,7 +45,20 @@ def prepare(config: RunConfig) -> RunPlan:
     dealt = torch.cat([frames[replica % len(frames)] for replica in range(config.n_replicas)])
     system = one.replicate(config.n_replicas).with_positions(dealt).to(device)
     _check_covered(model, structure, system, config)
-    return RunPlan(config, model, checkpoint.model_hash(config.model), system, _topology(structure))
+    identity, topology = checkpoint.model_hash(config.model), _topology(structure)
+    if config.potential == "exact":
+        return RunPlan(config, model, identity, system, topology)
+    compiled = _compile(model, system, config)
+    notes = tuple(f"{name}: {report.summary()}" for name, report in compiled.reports.items())
+    return RunPlan(config, compiled, identity, system, topology, notes=notes)
+
+
+def _compile(model: Potential, system: System, config: RunConfig) -> CompiledPotential:
+    try:
+        return model.compile(system)
+    except (ToleranceNotMetError, ValueError) as error:
+        advice = "In a configuration, `precision: double` is more accurate and `potential: exact` does not compile."
+        raise ConfigurationError(f"model {config.model}: {error} {advice}") from error
 
 
 def _device(name: str) -> torch.device:

@@ -162,7 +162,8 @@ def check_matches(checkpoint: Checkpoint, *, config: RunConfig, model_hash: str,
     if content["model_hash"] != model_hash:
         expected, fix = f"the model {content['model_hash'][:16]} it was started with", "pass the model of that run"
         raise CheckpointError(message(f"run {folder}", expected, f"model {model_hash[:16]}", fix))
-    new, old = config.resolved(), content["config"]
+    # Runs from before there was a choice evaluated the network itself.
+    new, old = config.resolved(), {"potential": "exact", **content["config"]}
     fixed = sorted((new.keys() | old.keys()) - FREE_TO_CHANGE - PLACES)
     changed = [key for key in fixed if new.get(key) != old.get(key)]
     if changed:

@@ -55,12 +55,15 @@ def simulate(
     """
     run = ActiveRun(plan)
     run.start(resume=resume, overwrite=overwrite)
+    console = console or Console(stderr=True)
+    for note in plan.notes:
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
     report = ProgressReport(
         first_step=run.state.step,
         n_steps=plan.config.n_steps,
         time_step=plan.config.time_step,
         n_replicas=plan.config.n_replicas,
-        console=console or Console(stderr=True),
+        console=console,
     )
     with Interruption() as interruption, report:
         while run.state.step < plan.config.n_steps and interruption.received is None:

@@ -72,6 +72,9 @@ def test_a_run_and_its_continuation(config: Path, tmp_path: Path) -> None:
     assert "step 60: finished" in result.output
     assert "accepted exchanges of neighbouring temperatures:" in result.output
     folder = tmp_path / "run"
+    note = "SchNet: filters in a table of "
+    assert note in result.output
+    assert f"# {note}" in (folder / "config.resolved.yaml").read_text(encoding="utf-8")
     trajectory = mdtraj.load(folder / "T_330.0K.xtc", top=folder / "topology.pdb")
     assert (trajectory.n_frames, trajectory.n_atoms) == (3, 10)
     first = flashmd(config, "--set", "output=parts", "--set", "n_steps=45")
@@ -79,6 +82,18 @@ def test_a_run_and_its_continuation(config: Path, tmp_path: Path) -> None:
     second = flashmd("--resume", "parts", "--set", "n_steps=60")
     assert second.exit_code == 0, second.output
     assert bytes_of(tmp_path / "parts") == bytes_of(folder)
+
+
+def test_an_exact_run_and_its_continuation(config: Path, tmp_path: Path) -> None:
+    exact = ("--set", "potential=exact")
+    result = flashmd(config, *exact)
+    assert result.exit_code == 0, result.output
+    assert "table" not in result.output
+    flashmd(config, *exact, "--set", "output=parts", "--set", "n_steps=45")
+    assert flashmd("--resume", "parts", "--set", "n_steps=60").exit_code == 0
+    assert bytes_of(tmp_path / "parts") == bytes_of(tmp_path / "run")
+    refused = flashmd("--resume", "run", "--set", "n_steps=80", "--set", "potential=compiled")
+    assert "expected `potential: exact`, got `potential: compiled`" in refused.output
 
 
 def test_the_resolved_configuration_repeats_the_run(config: Path, tmp_path: Path) -> None:

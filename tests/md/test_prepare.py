@@ -14,6 +14,7 @@ from flashmd.errors import CheckpointError, ConfigurationError
 from flashmd.md import RunConfig, parse_config, prepare
 from flashmd.nn import SchNetConfig
 from flashmd.potential import SchNetPotential, model_hash, save
+from flashmd.potential.compiled import CompiledPotential
 
 N_BEADS = 10
 
@@ -153,6 +154,29 @@ def test_five_bead_structures_find_their_types(folder: Path, root: Path, shared_
     plan = prepare(config_of(model, structure, resolution="five_bead"))
     assert set(plan.system.types.tolist()) <= set(FIVE_BEAD_TYPES.values())
     assert plan.topology.n_atoms * 4 == plan.system.n_atoms == 4 * 49
+
+
+def test_the_model_is_compiled(model: Path, native: Path) -> None:
+    plan, exact = (prepare(config_of(model, native, potential=each)) for each in ("compiled", "exact"))
+    assert isinstance(plan.model, CompiledPotential)
+    assert not isinstance(exact.model, CompiledPotential)
+    forces = [each.model.evaluate(each.system).forces for each in (plan, exact)]
+    assert 0.0 < float((forces[0] - forces[1]).norm() / forces[1].norm()) < 3e-5
+    assert len(plan.notes) == 1
+    assert plan.notes[0].startswith("SchNet: filters in a table of ")
+    assert exact.notes == ()
+    assert exact.model_hash == plan.model_hash
+
+
+def test_a_model_that_cannot_be_compiled_is_explained(model: Path, native: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "far.npz", positions=10.0 * np.arange(3 * N_BEADS).reshape(1, N_BEADS, 3))
+    initial = [str(tmp_path / "far.npz")]
+    text = (
+        r"model .*: `template`: expected atoms within the cutoff of 1.5 nm, got no pair .* `potential: exact` does not"
+    )
+    with pytest.raises(ConfigurationError, match=text):
+        prepare(config_of(model, native, initial=initial))
+    assert prepare(config_of(model, native, initial=initial, potential="exact")).notes == ()
 
 
 def test_an_unknown_device_is_explained(model: Path, native: Path) -> None:

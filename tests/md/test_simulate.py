@@ -200,6 +200,18 @@ def test_an_existing_run_is_kept_unless_told(tmp_path: Path, model: Harmonic) ->
     assert contents(folder) != before
 
 
+def test_runs_from_before_compilation_continue_as_exact_ones(
+    tmp_path: Path, model: Harmonic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, resolved = tmp_path / "run", RunConfig.resolved
+    with monkeypatch.context() as patch:
+        patch.setattr(RunConfig, "resolved", lambda self: {k: v for k, v in resolved(self).items() if k != "potential"})
+        run(run_config(folder, n_steps=60), model)
+    with pytest.raises(CheckpointError, match="expected `potential: exact`, got `potential: compiled`"):
+        run(run_config(folder), model, resume=True)
+    assert run(run_config(folder, potential="exact"), model, resume=True).finished
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
