@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -142,6 +142,15 @@ class Potential(nn.Module, ABC):
         """Rebuild a potential whose tensors are loaded afterwards."""
         fix = "implement `to_spec` and `from_spec` and register the class"
         raise TypeError(message(f"`{cls.__name__}`", "a class that can be loaded", f"{sorted(spec)}", fix))
+
+
+def sum_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
+    """Add energies, forces and virials in the given order."""
+    total = parts[0]
+    for part in parts[1:]:
+        virial = total.virial + part.virial if total.virial is not None and part.virial is not None else None
+        total = Evaluation(total.energy + part.energy, total.forces + part.forces, virial)
+    return total
 
 
 def apply_strain(system: System, positions: Tensor) -> tuple[System, Tensor]:

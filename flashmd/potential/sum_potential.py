@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flashmd.errors import message
-from flashmd.potential.base import Potential
+from flashmd.potential.base import Potential, sum_evaluations
 from flashmd.potential.priors.base import Prior
 from flashmd.potential.priors.fused import FusedPriors
 from flashmd.potential.registry import register, registered
@@ -109,15 +109,6 @@ class SumPotential(Potential):
 
     def _named(self) -> dict[str, Potential]:
         return {name: module for name, module in self.potentials.items() if isinstance(module, Potential)}
-
-
-def sum_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
-    """Add energies, forces and virials in the given order."""
-    total = parts[0]
-    for part in parts[1:]:
-        virial = total.virial + part.virial if total.virial is not None and part.virial is not None else None
-        total = Evaluation(total.energy + part.energy, total.forces + part.forces, virial)
-    return total
 
 
 def _common_types(potentials: Mapping[str, Potential]) -> dict[str, int] | None:

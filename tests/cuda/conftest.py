@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-BINDINGS = ("flashmd_ops.cpp", "basis_ops.cpp")
+BINDINGS = ("flashmd_ops.cpp", "basis_ops.cpp", "priors_ops.cpp")
 FLAGS = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
 FLAGS += ["-Wno-unused-function", "-ffp-contract=off", "-DFLASHMD_EMULATED"]
 FLAGS += ["-DTORCH_TARGET_VERSION=0x020b000000000000"]

@@ -9,14 +9,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from flashmd.potential.base import Potential
+from flashmd.potential.base import Potential, sum_evaluations
 from flashmd.potential.compiled.network import CompiledNetwork, compile_network
 from flashmd.potential.compiled.options import CompileOptions
 from flashmd.potential.compiled.report import CompileReport
 from flashmd.potential.priors.base import Prior
 from flashmd.potential.priors.fused import FusedPriors
 from flashmd.potential.schnet_potential import SchNetPotential
-from flashmd.potential.sum_potential import SumPotential, sum_evaluations
+from flashmd.potential.sum_potential import SumPotential
 from flashmd.protocols import Evaluation
 from flashmd.system import System
 

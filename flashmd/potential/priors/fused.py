@@ -1,9 +1,9 @@
-"""One evaluation of many analytic terms, in closed form.
+"""One evaluation of many analytic terms, in closed form and without autograd.
 
-Terms of all priors are laid out once for a batch: displacements of all terms are gathered together, each internal
-coordinate is computed once for all priors that use it, priors of one class are evaluated as one, and all forces are
-summed in a fixed order. Autograd is not involved, so a step costs a few dozen small operations however many priors
-there are.
+Terms of all priors are laid out once for a batch. One compiled operator then evaluates all of them. The reference, in
+plain PyTorch, gathers the displacements of all terms together, computes each internal coordinate once for all priors
+that use it and each class of priors as one, and sums all forces in a fixed order: a few dozen small operations however
+many priors there are.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import torch
 from torch import Tensor
 
 from flashmd.ops import segment_sum
+from flashmd.ops._extension import use_kernels
+from flashmd.ops.prior_layout import PackedTerms
+from flashmd.ops.prior_terms import prior_terms
+from flashmd.potential.base import sum_evaluations
 from flashmd.potential.identity import Identity
 from flashmd.potential.priors.base import Prior, offsets
 from flashmd.potential.priors.features import FEATURES, Feature
 from flashmd.potential.priors.images import image_shift
+from flashmd.potential.priors.kernel_forms import has_kernel, pack_priors
 from flashmd.protocols import Evaluation
 from flashmd.system import System
 
@@ -74,22 +79,58 @@ class FusedPriors:
 
     Args:
         priors: terms to evaluate together.
-        backend: "kernel" or "reference", see :mod:`flashmd.ops`.
+        backend: "kernel" or "reference", see :mod:`flashmd.ops`. Priors of classes that the compiled operator does not
+            know, such as those of other packages, are evaluated in PyTorch.
     """
 
     def __init__(self, priors: Sequence[Prior], *, backend: str = "kernel") -> None:
         self.priors = tuple(priors)
         self.backend = backend
-        self._plan: _Plan | None = None
-        self._identity: Identity | None = None
+        kernel = use_kernels(backend)
+        compiled = tuple(prior for prior in self.priors if kernel and has_kernel(prior))
+        others = tuple(prior for prior in self.priors if not (kernel and has_kernel(prior)))
+        self._evaluators: list[_Compiled | _ClosedForms] = []
+        if compiled:
+            self._evaluators.append(_Compiled(compiled))
+        if others or not compiled:
+            self._evaluators.append(_ClosedForms(others, backend))
 
     @torch.no_grad()
     def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
         """Return energy, forces and virial of all terms together; see :meth:`flashmd.potential.Potential.evaluate`.
 
         Raises:
-            ValueError: a list of terms is missing or the types of a term have no parameters.
+            ValueError: a list of terms is missing, the types of a term have no parameters, or, with compiled kernels, a
+                term joins atoms of several systems.
         """
+        return sum_evaluations([evaluator.evaluate(system, virial=virial) for evaluator in self._evaluators])
+
+
+class _Compiled:
+    """Evaluation by the compiled operator."""
+
+    def __init__(self, priors: tuple[Prior, ...]) -> None:
+        self._priors = priors
+        self._plan: PackedTerms | None = None
+        self._identity: Identity | None = None
+
+    def evaluate(self, system: System, *, virial: bool) -> Evaluation:
+        identity = _identity_of(self._priors, system, system.ptr)
+        if self._plan is None or self._identity is None or not self._identity.holds(identity):
+            self._plan, self._identity = pack_priors(self._priors, system), identity
+        return prior_terms(system, self._plan, virial=virial)
+
+
+class _ClosedForms:
+    """Evaluation in PyTorch."""
+
+    def __init__(self, priors: tuple[Prior, ...], backend: str) -> None:
+        self.priors = priors
+        self.backend = backend
+        self._plan: _Plan | None = None
+        self._identity: Identity | None = None
+
+    def evaluate(self, system: System, *, virial: bool) -> Evaluation:
         plan = self._plan_for(system)
         if not plan.groups:
             energy = system.positions.new_zeros(system.n_systems, dtype=torch.float64)
@@ -110,12 +151,17 @@ class FusedPriors:
 
     def _plan_for(self, system: System) -> _Plan:
         """Return the layout for a batch; the same types, lists, flags and tables give the same layout."""
-        lists = [prior.list_of(system) for prior in self.priors]
-        tables = [prior.values for prior in self.priors]
-        identity = Identity.of(system.types, system.batch, system.pbc, *lists, *tables, dtype=system.positions.dtype)
+        identity = _identity_of(self.priors, system, system.pbc)
         if self._plan is None or self._identity is None or not self._identity.holds(identity):
             self._plan, self._identity = _make_plan(self.priors, system), identity
         return self._plan
+
+
+def _identity_of(priors: tuple[Prior, ...], system: System, *others: Tensor) -> Identity:
+    """Take down what a layout of terms depends on."""
+    lists = [prior.list_of(system) for prior in priors]
+    tables = [prior.values for prior in priors]
+    return Identity.of(system.types, system.batch, *others, *lists, *tables, dtype=system.positions.dtype)
 
 
 def _vectors(system: System, plan: _Plan) -> Tensor:
