@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from flashmd.errors import message
+from flashmd.nn.filter_spline import FilterSpline, hermite_coefficients
 from flashmd.nn.mlp import value_and_slope
 from flashmd.nn.radial_basis import ExpNormalBasis, GaussianBasis
 from flashmd.nn.schnet import SchNet
@@ -57,6 +58,10 @@ class FilterTable:
     def to(self, target: torch.dtype | torch.device) -> FilterTable:
         """Return the table in another dtype or on another device."""
         return FilterTable(self.values.to(target), self.slopes.to(target), self.cutoff)
+
+    def spline(self) -> FilterSpline:
+        """Return the same filters as polynomials of each interval, differentiable in values and slopes."""
+        return FilterSpline(hermite_coefficients(self.values, self.slopes, self.spacing), self.cutoff)
 
 
 def tabulate(network: SchNet, n_knots: int) -> FilterTable:

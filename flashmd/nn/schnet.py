@@ -7,13 +7,16 @@ envelope multiplies the filters in every block, also where the basis has an enve
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from flashmd.errors import message
 from flashmd.nn.cutoff import make_envelope
+from flashmd.nn.filter_spline import Convolution, FilterSpline
 from flashmd.nn.mlp import MLP, activation, dense
 from flashmd.nn.radial_basis import ExpNormalBasis, GaussianBasis
 from flashmd.ops import Edges, cfconv, cfconv_transposed
@@ -127,13 +130,9 @@ class InteractionBlock(nn.Module):
         self.mix = dense(n_filters, n_channels, bias=True, generator=generator)
         self.update = dense(n_channels, n_channels, bias=True, generator=generator)
 
-    def forward(self, features: Tensor, filters: Tensor, edges: Edges, *, half: bool, backend: str) -> Tensor:
-        """Return the new features [n_atoms, n_channels]; filters are [n_edges, n_filters], envelope included."""
-        sent = self.project(features)
-        messages = cfconv(sent, filters, edges, backend=backend)
-        if half:
-            messages = messages + cfconv_transposed(sent, filters, edges, backend=backend)
-        return self.respond(features, messages)
+    def forward(self, features: Tensor, convolve: Convolution) -> Tensor:
+        """Return the new features [n_atoms, n_channels] with messages made by the convolution of this block."""
+        return self.respond(features, convolve(self.project(features)))
 
     def respond(self, features: Tensor, messages: Tensor) -> Tensor:
         """Return the new features from the summed messages [..., n_filters]."""
@@ -187,7 +186,14 @@ class SchNet(nn.Module):
         return filters * envelope[:, None]
 
     def forward(
-        self, types: Tensor, edges: Edges, distance: Tensor, *, half: bool = False, backend: str = "kernel"
+        self,
+        types: Tensor,
+        edges: Edges,
+        distance: Tensor,
+        *,
+        half: bool = False,
+        spline: FilterSpline | None = None,
+        backend: str = "kernel",
     ) -> Tensor:
         """Return the energy of every atom.
 
@@ -196,17 +202,37 @@ class SchNet(nn.Module):
             edges: directed edges.
             distance: [n_edges], nm.
             half: `edges` holds one edge of each pair (:func:`flashmd.nn.half_edges`), over which both atoms send.
+            spline: read the filters from this table of the network instead of evaluating them for each edge; needs
+                `half`.
             backend: "kernel" or "reference", see :func:`flashmd.ops.cfconv`.
 
         Returns:
             [n_atoms], kJ/mol.
+
+        Raises:
+            ValueError: a table is given with edges of both directions.
         """
-        filters = self.filters(distance, backend=backend)
+        if spline is None:
+            convolutions = self._convolutions(edges, distance, half=half, backend=backend)
+        elif half:
+            convolutions = spline.convolutions(edges, distance, backend=backend)
+        else:
+            got, fix = "both directions", "pass `half_edges(edges)` with `half=True`"
+            raise ValueError(message("`edges` with `spline`", "one edge of each pair", got, fix))
         features = self.embedding(types)
-        for block, filter_block in zip(self.blocks, filters.unbind(0), strict=True):
-            features = block(features, filter_block, edges, half=half, backend=backend)
+        for block, convolve in zip(self.blocks, convolutions, strict=True):
+            features = block(features, convolve)
         energy: Tensor = self.readout(features)
         return energy.squeeze(-1)
+
+    def _convolutions(self, edges: Edges, distance: Tensor, *, half: bool, backend: str) -> Sequence[Convolution]:
+        """Evaluate the filters of all edges and return the convolution of each block."""
+
+        def convolve(sent: Tensor, filters: Tensor) -> Tensor:
+            messages = cfconv(sent, filters, edges, backend=backend)
+            return messages + cfconv_transposed(sent, filters, edges, backend=backend) if half else messages
+
+        return [partial(convolve, filters=filters) for filters in self.filters(distance).unbind(0)]
 
 
 def _make_basis(config: SchNetConfig) -> nn.Module:

@@ -111,6 +111,8 @@ class OptimizerConfig(_Section):
         gradient_clip: largest norm of the gradient.
         average_decay: of the moving average of the parameters.
         patience: epochs without progress before stopping.
+        filters: "table" evaluates the filter network at `n_knots` distances for each batch, "exact" for each pair.
+        n_knots: distances of the table, from zero to the cutoff.
     """
 
     epochs: PositiveInt = 100
@@ -121,6 +123,8 @@ class OptimizerConfig(_Section):
     gradient_clip: PositiveFloat = 10.0
     average_decay: _Fraction = 0.995
     patience: PositiveInt = 20
+    filters: Literal["table", "exact"] = "table"
+    n_knots: Annotated[int, Field(ge=65, le=65537)] = 1025
 
 
 class TrainConfig(_Section):

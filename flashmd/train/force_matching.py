@@ -19,20 +19,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flashmd.nn import FrameEnergies
+from flashmd.nn import FilterSpline, FrameEnergies
 from flashmd.potential import Potential
 from flashmd.train.dataset import ForceDataset
 
 _PAIRS_AT_ONCE = 4096  # pairs x filters of this size stay in the cache, and bound the memory of large molecules
+_BEADS_AT_ONCE = 4096  # through a table nothing has the size pairs x filters, so the features bound the memory
 _PRIOR_FRAMES_AT_ONCE = 512
 
 
-def network_forces(energies: FrameEnergies, positions: Tensor, *, create_graph: bool = False) -> Tensor:
+def network_forces(
+    energies: FrameEnergies, positions: Tensor, *, spline: FilterSpline | None = None, create_graph: bool = False
+) -> Tensor:
     """Return the forces of a network.
 
     Args:
         energies: network on the frames of a molecule.
         positions: [n_frames, n_beads, 3], nm.
+        spline: table of the network, see :class:`flashmd.nn.FrameEnergies`.
         create_graph: keep the graph, to differentiate the forces by the parameters.
 
     Returns:
@@ -40,12 +44,14 @@ def network_forces(energies: FrameEnergies, positions: Tensor, *, create_graph: 
     """
     with torch.enable_grad():
         leaf = positions.detach().requires_grad_()
-        gradient = torch.autograd.grad(energies(leaf).sum(), leaf, create_graph=create_graph)[0]
+        gradient = torch.autograd.grad(energies(leaf, spline).sum(), leaf, create_graph=create_graph)[0]
     return -gradient
 
 
 def accumulate_gradient_(energies: FrameEnergies, positions: Tensor, target: Tensor, *, scale: float) -> float:
     """Add the gradient of the loss of a batch to the parameters' `grad` and return the loss.
+
+    The table is made once for the batch: its gradient is summed first and then taken through the filter network.
 
     Args:
         energies: network on the frames of a molecule.
@@ -53,21 +59,29 @@ def accumulate_gradient_(energies: FrameEnergies, positions: Tensor, target: Ten
         target: [n_frames, n_beads, 3], reference minus prior forces, kJ/mol/nm.
         scale: unit of the squared error, (kJ/mol/nm)^2.
     """
-    parameters = [p for p in energies.network.parameters() if p.requires_grad]
+    inputs: list[Tensor] = [p for p in energies.network.parameters() if p.requires_grad]
+    made, spline = energies.spline(), None
+    if made is not None:
+        spline = FilterSpline(made.coefficients.detach().requires_grad_(), made.cutoff)
+        inputs.append(spline.coefficients)
     chunk, total = _frames_at_once(energies), torch.zeros((), dtype=torch.float64)
     for x, f in zip(positions.split(chunk), target.split(chunk), strict=True):
-        error = network_forces(energies, x, create_graph=True) - f
+        error = network_forces(energies, x, spline=spline, create_graph=True) - f
         loss = (error * error).sum() / (scale * target.numel())
-        torch.autograd.backward(loss, inputs=parameters)
+        torch.autograd.backward(loss, inputs=inputs)
         total += loss.detach().to(total)
+    if made is not None and spline is not None:
+        torch.autograd.backward(made.coefficients, spline.coefficients.grad, inputs=inputs[:-1])
     return float(total)
 
 
 def mean_square_error(energies: FrameEnergies, positions: Tensor, target: Tensor) -> float:
     """Return the mean square of a force component's error, (kJ/mol/nm)^2; arguments as `accumulate_gradient_`."""
     chunk, total = _frames_at_once(energies), torch.zeros((), dtype=torch.float64)
+    with torch.no_grad():
+        spline = energies.spline()
     for x, f in zip(positions.split(chunk), target.split(chunk), strict=True):
-        total += (network_forces(energies, x) - f).double().square().sum()
+        total += (network_forces(energies, x, spline=spline) - f).double().square().sum()
     return float(total) / target.numel()
 
 
@@ -94,4 +108,6 @@ def prior_forces(prior: Potential, dataset: ForceDataset) -> Tensor:
 
 
 def _frames_at_once(energies: FrameEnergies) -> int:
+    if energies.n_knots is not None:
+        return max(1, _BEADS_AT_ONCE // max(1, energies.n_beads))
     return max(1, _PAIRS_AT_ONCE // max(1, energies.n_pairs))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -35,6 +36,9 @@ class TrainingSettings:
         gradient_clip: largest norm of the gradient of the loss in units of the mean square target.
         average_decay: of the moving average of the parameters; 0 keeps the last ones.
         patience: epochs without a better validation error before stopping.
+        filters: "table" reads the filters from a table that is made anew for each batch, "exact" evaluates the filter
+            network for each pair.
+        n_knots: distances of the table, from zero to the cutoff.
         seed: of initial weights and shuffling.
     """
 
@@ -46,6 +50,8 @@ class TrainingSettings:
     gradient_clip: float = 10.0
     average_decay: float = 0.995
     patience: int = 20
+    filters: Literal["table", "exact"] = "table"
+    n_knots: int = 1025
     seed: int = 0
 
 
@@ -91,7 +97,7 @@ class Trainer:
         state_path: Path | None = None,
         fingerprint: str = "",
     ) -> None:
-        self.energies = FrameEnergies(network, types)
+        self.energies = FrameEnergies(network, types, n_knots=settings.n_knots if settings.filters == "table" else None)
         self._train, self._validation, self._settings = train, validation, settings
         self._state_path, self._fingerprint = state_path, fingerprint
         self._scale = train.mean_square

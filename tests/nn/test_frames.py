@@ -1,4 +1,4 @@
-"""The dense path of training against the network on an edge list."""
+"""The path of training against the network on an edge list of each frame."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def test_energies_and_forces_are_those_of_the_edge_list(basis: str) -> None:
     # Some pairs lie beyond the cutoff.
     positions = torch.rand(N_FRAMES, N_BEADS, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     positions.requires_grad_()
-    dense = FrameEnergies(network, types)(positions)
+    together = FrameEnergies(network, types)(positions)
     receiver, sender = zip(*itertools.permutations(range(N_BEADS), 2), strict=True)
     edges = Edges.from_pairs(torch.tensor(receiver), torch.tensor(sender), N_BEADS)
-    for frame, energy in zip(positions, dense, strict=True):
+    for frame, energy in zip(positions, together, strict=True):
         distance = (frame[edges.sender] - frame[edges.receiver]).norm(dim=-1)
         inside = distance < config.cutoff_upper
         assert 0 < int(inside.sum()) < len(distance)

@@ -69,8 +69,9 @@ def test_noise_is_not_learned() -> None:
     assert min(point.validation for point in curve) == pytest.approx(noise**2 + error, rel=0.15)
 
 
-def test_an_interrupted_training_ends_in_the_same_bits(tmp_path: Path) -> None:
-    settings = TrainingSettings(epochs=4, batch_size=64, learning_rate=1e-2, warmup_steps=3)
+@pytest.mark.parametrize("filters", ["table", "exact"])
+def test_an_interrupted_training_ends_in_the_same_bits(filters: str, tmp_path: Path) -> None:
+    settings = TrainingSettings(epochs=4, batch_size=64, learning_rate=1e-2, warmup_steps=3, filters=filters)
     whole = trainer(settings)
     whole.run()
     path = tmp_path / "state.safetensors"
