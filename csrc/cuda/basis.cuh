@@ -86,7 +86,7 @@ __global__ void basis_sum_kernel(F terms, BasisSums<T> sums) {
 
 template <typename T>
 __global__ void basis_combine_kernel(BasisSums<T> sums, int64_t n_blocks, int64_t size) {
-  for (int64_t item = global_thread(); item < size; item += n_grid_threads()) {
+  for (int64_t item = global_thread(); item < size; item += grid_size()) {
     T total = T(0);
     for (int64_t block = 0; block < n_blocks; ++block) total += sums.partial[block * size + item];
     sums.parameters[item] = total;
