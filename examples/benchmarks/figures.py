@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -9,7 +10,7 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from machine import Machine
+from machine import Machine, counted
 from results import Row
 
 COLORS = {
@@ -60,6 +61,50 @@ def _bars(axis: plt.Axes, rows: Sequence[Row], value: Callable[[Row], float | No
         axis.set_yscale("log")
     axis.grid(axis="y", alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def draw_scaling(path: Path, points: Sequence[Any], caption: str) -> None:
+    """Draw time against replicas and against pairs with fitted powers, and the gain by threads."""
+    figure, axes = plt.subplots(1, 3, figsize=(12.0, 4.0))
+    beads, most = sorted({point.beads for point in points}), max(point.threads for point in points)
+    for color, n_beads in zip(_shades(len(beads)), beads, strict=True):
+        line = [point for point in points if point.beads == n_beads and point.threads == most]
+        _power(axes[0], [(point.replicas, 1e3 * point.seconds_per_step) for point in line], f"{n_beads} beads", color)
+        axes[2].plot([point.replicas for point in line], [point.speedup for point in line], "o-", color=color)
+    own = [point for point in points if point.threads == most]
+    _power(axes[1], [(point.pairs, 1e3 * point.seconds_per_step) for point in own], "all batches", "0.3")
+    labels = ("replicas", "pairs within the cutoff", "replicas")
+    for axis, label, title in zip(
+        axes, labels, (counted(most, "thread"), counted(most, "thread"), "gain by threads"), strict=True
+    ):
+        axis.set(xlabel=label, xscale="log", title=title)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.3)
+    for axis in axes[:2]:
+        axis.set(ylabel="time of a step / ms", yscale="log")
+        axis.legend(frameon=False, fontsize=8)
+    axes[2].set(ylabel=f"speed with {most} threads / with {min(point.threads for point in points)}", ylim=(0.0, None))
+    figure.text(0.5, 0.01, caption, ha="center", fontsize=7, color="0.4")
+    figure.tight_layout(rect=(0.0, 0.03, 1.0, 1.0))
+    _save(figure, path)
+
+
+def _power(axis: plt.Axes, pairs: Sequence[tuple[float, float]], label: str, color: str) -> None:
+    """Draw points and the power law through them."""
+    x, y = np.array(sorted(pairs)).T
+    power = exponent(x, y) if np.unique(x).size > 1 else float("nan")
+    axis.plot(x, y, "o", color=color, label=f"{label}: slope {power:.2f}")
+    middle = np.exp(np.log(x).mean()), np.exp(np.log(y).mean())
+    axis.plot(x, middle[1] * (x / middle[0]) ** power, "-", color=color, linewidth=0.8)
+
+
+def exponent(counts: Sequence[float], values: Sequence[float]) -> float:
+    """Exponent of the power law through points, by least squares of the logarithms."""
+    return float(np.polyfit(np.log(counts), np.log(values), 1)[0])
+
+
+def _shades(n_colors: int) -> list[str]:
+    return [mpl.colors.to_hex(color) for color in plt.get_cmap("viridis")(np.linspace(0.0, 0.8, n_colors))]
 
 
 def _save(figure: plt.Figure, path: Path) -> None:

@@ -26,8 +26,12 @@ class Machine:
     date: str
 
     def __str__(self) -> str:
-        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
-        return f"{self.processor}, {threads}, torch {self.torch}, commit {self.commit}, {self.date}"
+        return f"{self.processor}, {counted(self.threads, 'thread')}, torch {self.torch}, commit {self.commit}, {self.date}"
+
+
+def counted(number: int, noun: str) -> str:
+    """1 thread, 2 threads."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def set_up(threads: int, device: str) -> Machine:

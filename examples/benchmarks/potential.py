@@ -14,18 +14,17 @@ import statistics
 import sys
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from contestants import CONTESTANTS, Step, make
 from figures import draw_comparison
-from machine import Machine, default_memory_limit, set_up
+from machine import Machine, counted, default_memory_limit, set_up
+from options import add_common, add_sizes, check_common, check_names
 from peak_memory import Limits, measure
-from results import HEADER, Row, line, write_csv
+from results import HEADER, Row, line, ns_per_day, write_csv
 from timing import Rounds, Runner, race, ratio
 from workloads import build_network, build_system
 
-from flashmd.errors import message
 from flashmd.nn import SchNet
 from flashmd.ops import neighbor_list
 from flashmd.potential import SchNetPotential
@@ -33,11 +32,10 @@ from flashmd.system import System
 
 
 def main() -> int:
-    arguments = _parse()
+    arguments, rounds = _parse()
     machine = set_up(arguments.threads, arguments.device)
     warnings.simplefilter("ignore")
     limits = Limits(int(arguments.memory_limit * 2**30), arguments.time_limit)
-    rounds = Rounds(arguments.rounds, arguments.turn)
     print(machine)
     rows: list[Row] = []
     for n_beads in arguments.beads:
@@ -56,7 +54,7 @@ def compare(names: list[str], size: tuple[int, int], machine: Machine, *, limits
     start = build_system(*size).to(device=device)
     network = build_network().to(device)
     edges = neighbor_list(start, network.config.cutoff_upper).n_edges
-    print(f"\n{size[0]} beads, {size[1]} replicas, {edges} directed edges\n{HEADER}", flush=True)
+    print(f"\n{size[0]} beads, {counted(size[1], 'replica')}, {edges} directed edges\n{HEADER}", flush=True)
     needs = {name: measure(name, size, device=device, threads=machine.threads, limits=limits) for name in names}
     fit = [name for name in names if not needs[name].failure]
     runners = race({name: make(name, network, start) for name in fit}, start, device=device, rounds=rounds)
@@ -67,16 +65,18 @@ def compare(names: list[str], size: tuple[int, int], machine: Machine, *, limits
         if name in fit:
             error = force_error(make(name, network, alone), network, alone)
             memory = {"peak_bytes": needs[name].peak_bytes, "setup_bytes": needs[name].setup_bytes}
-            row = dataclasses.replace(row, **memory, force_error=error, **_times(runners[name], runners))
+            row = dataclasses.replace(row, **memory, force_error=error, **_times(runners[name], runners, size[1]))
         print(line(row), flush=True)
         rows.append(row)
     return rows
 
 
-def _times(runner: Runner, runners: Mapping[str, Runner]) -> dict[str, float | int | None]:
+def _times(runner: Runner, runners: Mapping[str, Runner], n_replicas: int) -> dict[str, float | int | None]:
     """Columns that come from the clock."""
+    seconds = statistics.median(runner.seconds)
     return {
-        "seconds_per_step": statistics.median(runner.seconds),
+        "seconds_per_step": seconds,
+        "ns_per_day": ns_per_day(seconds, n_replicas),
         "fastest": min(runner.seconds),
         "slowest": max(runner.seconds),
         "ratio": ratio(runners["reference"], runner) if "reference" in runners else None,
@@ -91,31 +91,17 @@ def force_error(step: Step, network: SchNet, system: System) -> float:
     return float((step(system).forces - exact).norm() / exact.norm())
 
 
-def _parse() -> argparse.Namespace:
+def _parse() -> tuple[argparse.Namespace, Rounds]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--beads", type=int, nargs="+", default=[49, 269, 1000])
-    parser.add_argument("--replicas", type=int, nargs="+", default=[1, 16, 64])
+    add_sizes(parser, beads=(49, 269, 1000), replicas=(1, 16, 64))
     parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS), metavar="NAME")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
-    parser.add_argument("--turn", type=float, default=0.5, help="length of a turn, s")
     parser.add_argument("--memory-limit", type=float, default=default_memory_limit() / 2**30, help="GiB")
     parser.add_argument("--time-limit", type=float, default=180.0, help="s, for the first steps of a contestant")
-    parser.add_argument("--csv", type=Path)
-    parser.add_argument("--figure", type=Path, help="picture to write, PNG")
+    add_common(parser)
     arguments = parser.parse_args()
-    for name in arguments.contestants:
-        if name not in CONTESTANTS:
-            fix = "choose among these"
-            parser.error(message("`--contestants`", f"some of {', '.join(CONTESTANTS)}", repr(name), fix))
-    for option in ("beads", "replicas"):
-        least = 2 if option == "beads" else 1
-        if (lowest := min(getattr(arguments, option))) < least:
-            parser.error(message(f"`--{option}`", f"numbers of at least {least}", f"{lowest}", "ask for more"))
-    if arguments.rounds < 1:
-        parser.error(message("`--rounds`", "at least 1", f"{arguments.rounds}", "ask for more"))
-    return arguments
+    check_names(parser, "contestants", arguments.contestants, list(CONTESTANTS))
+    return arguments, check_common(parser, arguments)
 
 
 if __name__ == "__main__":

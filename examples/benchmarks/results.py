@@ -5,11 +5,11 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from machine import Machine
 
 FEMTOSECONDS = 4.0
-_NS_PER_DAY = FEMTOSECONDS * 1e-6 * 86400.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Row:
     seconds_per_step: float | None = None  # median of the rounds
     fastest: float | None = None  # the quickest and the slowest round, s
     slowest: float | None = None
+    ns_per_day: float | None = None  # of all replicas together, at 4 fs
     ratio: float | None = None  # how many times faster than `reference`, in the same run
     ratio_pyg: float | None = None  # and than `pyg`
     peak_bytes: int | None = None  # while steps are evaluated
@@ -31,29 +32,30 @@ class Row:
     steps: int = 0
     failure: str = ""
 
-    @property
-    def ns_per_day(self) -> float | None:
-        """Of all replicas together, at 4 fs."""
-        return None if self.seconds_per_step is None else _NS_PER_DAY * self.replicas / self.seconds_per_step
+
+def ns_per_day(seconds_per_step: float, n_replicas: int) -> float:
+    """Dynamics of all replicas together at 4 fs, ns/day."""
+    return FEMTOSECONDS * 1e-6 * 86400.0 * n_replicas / seconds_per_step
 
 
-def write_csv(path: Path, rows: Sequence[Row], machine: Machine) -> None:
-    """Write one line for each row; what is missing stays empty."""
-    common = dataclasses.asdict(machine)
+def write_csv(path: Path, rows: Sequence[Any], machine: Machine) -> None:
+    """Write dataclasses of one kind, a line each, followed by the machine; what is None stays empty.
+
+    A field that the rows and the machine share, such as the number of threads, is the row's own.
+    """
+    names = [field.name for field in dataclasses.fields(rows[0])]
+    common = {key: value for key, value in dataclasses.asdict(machine).items() if key not in names}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*_COLUMNS, "ns_per_day", *common])
+        writer.writerow([*names, *common])
         for row in rows:
-            values = [getattr(row, name) for name in (*_COLUMNS, "ns_per_day")]
-            writer.writerow(["" if value is None else _digits(value) for value in values] + [*common.values()])
+            writer.writerow([*(_digits(getattr(row, name)) for name in names), *common.values()])
 
 
 def _digits(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
-
-_COLUMNS = tuple(field.name for field in dataclasses.fields(Row))
 
 HEADER = (
     f"{'contestant':<19}{'ms/step':>10}{'spread':>9}{'x ref.':>8}{'x pyg':>8}{'peak MB':>10}{'ns/day':>10}{'error':>9}"

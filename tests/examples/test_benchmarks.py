@@ -22,8 +22,8 @@ from flashmd.system import System
 
 FOLDER = Path(__file__).parents[2] / "examples" / "benchmarks"
 NAMES = (
-    "workloads", "contestants", "machine", "results", "figures", "timing", "peak_memory", "peer_pyg",
-    "peer_torchmdnet", "potential",
+    "workloads", "contestants", "machine", "results", "figures", "timing", "options", "peak_memory", "peer_pyg",
+    "peer_torchmdnet", "potential", "scaling",
 )  # fmt: skip
 TINY = ["--beads", "8", "--replicas", "1", "--rounds", "3", "--turn", "0.01"]
 FLOAT32_ERROR = 1e-5  # of forces, relative to float64; sums of some hundred products round so
@@ -116,8 +116,8 @@ def test_a_missing_package_is_named(script: Import, monkeypatch: pytest.MonkeyPa
     ("words", "text"),
     [
         (["--contestants", "fast"], r"`--contestants`: expected some of .*reference.*got 'fast'"),
-        (["--beads", "49", "1"], "`--beads`: expected numbers of at least 2, got 1"),
-        (["--replicas", "0"], "`--replicas`: expected numbers of at least 1, got 0"),
+        (["--beads", "49", "1"], "`--beads`: expected at least 2, got 1"),
+        (["--replicas", "0"], "`--replicas`: expected at least 1, got 0"),
         (["--rounds", "0"], "`--rounds`: expected at least 1, got 0"),
         (["--threads", "0"], rf"`--threads`: expected 1 to {len(os.sched_getaffinity(0))}"),
         (["--device", "tpu"], "`--device`: expected cpu or cuda, got 'tpu'"),
@@ -133,6 +133,33 @@ def test_bad_arguments(script: Import, capsys: pytest.CaptureFixture[str], words
 def test_cuda_without_a_device(script: Import) -> None:
     with pytest.raises(SystemExit, match="`--device`: expected a CUDA device, got none"):
         run(script("potential"), "--device", "cuda")
+
+
+def test_scaling(script: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written, figure = tmp_path / "scaling.csv", tmp_path / "scaling.png"
+    sizes = ["--beads", 6, 12, "--replicas", 1, 2, 4, "--threads", 1, 1]
+    short = ["--contestant", "reference", "--rounds", 3, "--turn", 0.005]
+    run(script("scaling"), *sizes, *short, "--csv", written, "--figure", figure)
+    rows = rows_of(written)
+    assert [(row["beads"], row["replicas"]) for row in rows] == [(n, r) for n in ("6", "12") for r in ("1", "2", "4")]
+    # Every pair of so small a molecule is within the cutoff.
+    assert [int(row["pairs"]) for row in rows] == [15, 30, 60, 66, 132, 264]
+    for row in rows:
+        assert float(row["fastest"]) <= float(row["seconds_per_step"]) <= float(row["slowest"])
+        assert float(row["speedup"]) == 1.0
+        assert (row["threads"], row["contestant"], row["device"]) == ("1", "reference", "cpu")
+    assert figure.stat().st_size > 10_000
+    assert re.search(r"1 thread, 12 beads: time grows as replicas to the power -?0\.\d\d", capsys.readouterr().out)
+
+
+def test_exponent_of_a_power_law(script: Import) -> None:
+    assert script("figures").exponent([1, 4, 16], [3.0, 6.0, 12.0]) == pytest.approx(0.5)
+
+
+def test_scaling_refuses_an_unknown_contestant(script: Import, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(script("scaling"), "--contestant", "fast")
+    assert "`--contestant`: expected some of compiled" in capsys.readouterr().err
 
 
 def small_case() -> tuple[SchNet, System]:
