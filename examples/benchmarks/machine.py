@@ -26,7 +26,8 @@ class Machine:
     date: str
 
     def __str__(self) -> str:
-        return f"{self.processor}, {counted(self.threads, 'thread')}, torch {self.torch}, commit {self.commit}, {self.date}"
+        threads = counted(self.threads, "thread")
+        return f"{self.processor}, {threads}, torch {self.torch}, commit {self.commit}, {self.date}"
 
 
 def counted(number: int, noun: str) -> str:
