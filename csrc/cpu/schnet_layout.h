@@ -7,9 +7,10 @@
 
 namespace flashmd::cpu {
 
-constexpr int64_t kChunk = 16;     // channels of a vector
-constexpr int64_t kRowStep = 6;    // atoms of a group are padded to a multiple of this
-constexpr int64_t kTileRows = 24;  // atoms whose node layers are computed together
+constexpr int64_t kChunk = 16;        // channels of a vector
+constexpr int64_t kRowStep = 6;       // atoms of a group are padded to a multiple of this
+constexpr int64_t kSlabPairs = 8192;  // pairs whose forces are summed apart, so that threads can share a large group
+constexpr int64_t kTileRows = 24;     // atoms whose node layers are computed together
 
 inline int64_t round_up(int64_t number, int64_t step) {
   return (number + step - 1) / step * step;
@@ -63,9 +64,9 @@ private:
 struct SchNetWorkspace {
   int64_t n_rows, n_pairs;  // padded
   int64_t sent, features, messages, down, slope_of_activation, atom_energy, tile, partial, place, inverse_distance,
-      pair_slope, sorted_place;
-  int64_t first, second, order, interval, begin;  // of 32-bit integers, in units of the number type
-  int64_t tile_size, size;
+      pair_slope, slab;
+  int64_t sorted, interval, begin;  // of pairs and of 32-bit integers, in units of the number type
+  int64_t n_slabs, tile_size, size;
 
   SchNetWorkspace(const SchNetSizes& sizes, int64_t n_atoms, int64_t pairs, int64_t number_bytes) : size(0) {
     n_rows = round_up(n_atoms, kRowStep);
@@ -80,10 +81,13 @@ struct SchNetWorkspace {
     tile_size = kTileRows * tile_width(sizes);
     tile = take(tile_size * (round_up(n_rows, kTileRows) / kTileRows));
     partial = take(n_chunks * n_pairs);
-    for (int64_t* array : {&place, &inverse_distance, &pair_slope, &sorted_place}) *array = take(n_pairs);
+    for (int64_t* array : {&place, &inverse_distance, &pair_slope}) *array = take(n_pairs);
+    n_slabs = (n_pairs + kSlabPairs - 1) / kSlabPairs;
+    slab = take(n_slabs * 3 * n_rows);
     const int64_t per_number = number_bytes / 4;
-    for (int64_t* array : {&first, &second, &order, &interval}) *array = take(n_pairs / per_number + kChunk);
-    begin = take((sizes.n_intervals + 2) / per_number + kChunk);
+    sorted = take(4 * n_pairs);
+    interval = take(n_pairs / per_number);
+    begin = take((sizes.n_intervals + 2) / per_number + 1);
   }
 
 private:

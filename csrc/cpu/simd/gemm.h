@@ -57,7 +57,7 @@ template <int kRows, int kChunks, typename T, typename S, typename E>
 FLASHMD_INLINE void multiply_block(const Tile<const T>& left, int64_t row, int64_t n_inner, const S* right,
                                    int64_t chunk, const E& epilogue) {
   Vec<T> sums[kRows][kChunks];
-#pragma GCC unroll 6
+#pragma GCC unroll 24
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int c = 0; c < kChunks; ++c) sums[r][c] = splat(T(0));
@@ -71,7 +71,7 @@ FLASHMD_INLINE void multiply_block(const Tile<const T>& left, int64_t row, int64
       Vec<T> factor[kChunks];
 #pragma GCC unroll 4
       for (int c = 0; c < kChunks; ++c) factor[c] = load_stored<T>(b + c * chunk_size + k * kLanes);
-#pragma GCC unroll 6
+#pragma GCC unroll 24
       for (int r = 0; r < kRows; ++r) {
         const T number = a[r * kLanes + k];
 #pragma GCC unroll 4
@@ -79,7 +79,7 @@ FLASHMD_INLINE void multiply_block(const Tile<const T>& left, int64_t row, int64
       }
     }
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 24
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int c = 0; c < kChunks; ++c) epilogue(row + r, chunk + c, sums[r][c]);

@@ -10,8 +10,6 @@
 namespace flashmd::cpu::FLASHMD_ISA {
 namespace {
 
-constexpr int64_t kPairsAtOnce = 2048;
-
 template <typename T, typename S>
 class Evaluation {
 public:
@@ -19,11 +17,7 @@ public:
       : group_(group), sizes_(group.model.sizes), n_chunks_(sizes_.n_filters / kLanes), team_(team) {}
 
   void run(const SchNetResult<T>& result) const {
-    const int64_t n_pairs = group_.pairs.n_pairs;
-    for_each((n_pairs + kPairsAtOnce - 1) / kPairsAtOnce, [&](int64_t task) {
-      const int64_t begin = task * kPairsAtOnce, end = begin + kPairsAtOnce;
-      locate_pairs(group_, begin, end < n_pairs ? end : n_pairs);
-    });
+    for_each(group_.space.n_slabs, [&](int64_t slab) { locate_pairs(group_, slab); });
     sort_pairs(group_);
     for_each_tile([&](const NodeLayers<T, S>& nodes) { nodes.start(); });
     for (int64_t block = 0; block < sizes_.n_blocks; ++block) {
@@ -36,20 +30,14 @@ public:
       });
     }
     for (int64_t block = sizes_.n_blocks - 1; block >= 0; --block) pull_back(block);
-    collect_slopes(group_);
+    for_each(group_.space.n_slabs, [&](int64_t slab) { collect_slopes(group_, slab); });
+    for_each(group_.space.n_slabs, [&](int64_t slab) { add_forces(group_, slab); });
     write_result(group_, result);
   }
 
 private:
   void pull_back(int64_t block) const {
-    // The convolution of the gradients only matters where there is a block before this one.
-    for_each(block > 0 ? 2 * n_chunks_ : n_chunks_, [&](int64_t task) {
-      if (task < n_chunks_) {
-        accumulate_slope(block, task);
-      } else {
-        convolve(block, task - n_chunks_, group_.down);
-      }
-    });
+    for_each(n_chunks_, [&](int64_t chunk) { pull_back(block, chunk); });
     if (block == 0) return;
     for_each_tile([&](const NodeLayers<T, S>& nodes) {
       nodes.add_received(block);
@@ -63,12 +51,15 @@ private:
     convolve_chunk(group_.sorted(), group_.table(block, chunk), in + chunk * group_.chunk_size(), out);
   }
 
-  void accumulate_slope(int64_t block, int64_t chunk) const {
-    T* slope = group_.partial + chunk * group_.space.n_pairs;
-    if (block == sizes_.n_blocks - 1) memset(slope, 0, group_.space.n_pairs * sizeof(T));
+  // What the first block sent does not depend on positions, so nothing need be carried back to it.
+  void pull_back(int64_t block, int64_t chunk) const {
     const int64_t offset = chunk * group_.chunk_size();
-    slope_chunk(group_.sorted(), group_.table(block, chunk), group_.sent_by(block) + offset, group_.down + offset,
-                slope);
+    T *slope = group_.partial + chunk * group_.space.n_pairs, *out = group_.messages + offset;
+    const T *table = group_.table(block, chunk), *down = group_.down + offset, *sent = group_.sent_by(block) + offset;
+    if (block == sizes_.n_blocks - 1) memset(slope, 0, group_.space.n_pairs * sizeof(T));
+    if (block == 0) return pull_back_chunk<false>(group_.sorted(), table, down, sent, slope, out);
+    memset(out, 0, group_.chunk_size() * sizeof(T));
+    pull_back_chunk<true>(group_.sorted(), table, down, sent, slope, out);
   }
 
   template <typename F>

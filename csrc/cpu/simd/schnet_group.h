@@ -17,9 +17,9 @@ struct Group {
   const SchNetLayout layout;
   const SchNetWorkspace space;
   T *sent, *features, *messages, *down, *slope_of_activation, *atom_energy, *tiles, *partial, *place, *inverse_distance,
-      *pair_slope, *sorted_place;
-  uint32_t *first, *second;
-  int32_t *order, *interval, *begin;
+      *pair_slope, *slabs;
+  PlacedPair<T>* sorted_pairs;
+  int32_t *interval, *begin;
 
   Group(const SchNetModel<T>& the_model, const SchNetBatch<T>& the_batch, const SchNetGroup& the_group, T* workspace)
       : model(the_model),
@@ -38,10 +38,8 @@ struct Group {
         place(workspace + space.place),
         inverse_distance(workspace + space.inverse_distance),
         pair_slope(workspace + space.pair_slope),
-        sorted_place(workspace + space.sorted_place),
-        first(reinterpret_cast<uint32_t*>(workspace + space.first)),
-        second(reinterpret_cast<uint32_t*>(workspace + space.second)),
-        order(reinterpret_cast<int32_t*>(workspace + space.order)),
+        slabs(workspace + space.slab),
+        sorted_pairs(reinterpret_cast<PlacedPair<T>*>(workspace + space.sorted)),
         interval(reinterpret_cast<int32_t*>(workspace + space.interval)),
         begin(reinterpret_cast<int32_t*>(workspace + space.begin)) {}
 
@@ -61,7 +59,7 @@ struct Group {
     const int64_t n_chunks = model.sizes.n_filters / kLanes;
     return model.table + (block * n_chunks + chunk) * (model.sizes.n_intervals + 1) * 2 * kLanes;
   }
-  SortedPairs<T> sorted() const { return {first, second, sorted_place, begin, model.sizes.n_intervals}; }
+  SortedPairs<T> sorted() const { return {sorted_pairs, begin, model.sizes.n_intervals}; }
 };
 
 }  // namespace flashmd::cpu::FLASHMD_ISA

@@ -38,17 +38,15 @@ public:
   void advance(int64_t block) const {
     const LayerPlace &mix = layer(block, 1), &update = layer(block, 2);
     const Tile<T> slopes = group_.rows(group_.activation_slope(block), tile_);
-    forward(messages(), sizes_.n_filters, mix, sizes_.n_channels, [&](int64_t row, int64_t chunk, Vec<T> value) {
-      const ValueAndSlope<Vec<T>> active = activate(sizes_.activation, value);
-      store(hidden_.at(row, chunk), active.value);
-      store(slopes.at(row, chunk), active.slope);
-    });
+    forward(messages(), sizes_.n_filters, mix, sizes_.n_channels,
+            [&](int64_t row, int64_t chunk, const Vec<T>& value) { store(hidden_.at(row, chunk), value); });
+    activate_tile(hidden_, slopes, sizes_.n_channels);
     forward(hidden_, sizes_.n_channels, update, sizes_.n_channels,
-            [&](int64_t row, int64_t chunk, Vec<T> value) { add(features(), row, chunk, value); });
+            [&](int64_t row, int64_t chunk, const Vec<T>& value) { add(features(), row, chunk, value); });
     if (block + 1 == sizes_.n_blocks) return;
     const Tile<T> sent = group_.rows(group_.sent_by(block + 1), tile_);
     forward(features(), sizes_.n_channels, layer(block + 1, 0), sizes_.n_filters,
-            [&](int64_t row, int64_t chunk, Vec<T> value) { store(sent.at(row, chunk), value); });
+            [&](int64_t row, int64_t chunk, const Vec<T>& value) { store(sent.at(row, chunk), value); });
   }
 
   // Energies of the atoms; the features are overwritten by the derivative of the energy by them.
@@ -61,11 +59,9 @@ public:
       values[i] = {space, kTileRows * kLanes};
       slopes[i] = {space + kTileRows * sizes_.hidden[i], kTileRows * kLanes};
       space += 2 * kTileRows * sizes_.hidden[i];
-      forward(input, width, group_.layout.readout[i], sizes_.hidden[i], [&](int64_t row, int64_t chunk, Vec<T> value) {
-        const ValueAndSlope<Vec<T>> active = activate(sizes_.activation, value);
-        store(values[i].at(row, chunk), active.value);
-        store(slopes[i].at(row, chunk), active.slope);
-      });
+      forward(input, width, group_.layout.readout[i], sizes_.hidden[i],
+              [&](int64_t row, int64_t chunk, const Vec<T>& value) { store(values[i].at(row, chunk), value); });
+      activate_tile(values[i], slopes[i], sizes_.hidden[i]);
       input = values[i];
       width = sizes_.hidden[i];
     }
@@ -78,7 +74,7 @@ public:
     const LayerPlace& project = layer(block, 0);
     scale(messages(), sizes_.n_filters, project);
     backward(scaled_, sizes_.n_filters, project, sizes_.n_channels,
-             [&](int64_t row, int64_t chunk, Vec<T> value) { add(features(), row, chunk, value); });
+             [&](int64_t row, int64_t chunk, const Vec<T>& value) { add(features(), row, chunk, value); });
   }
 
   // From the derivative by the features after a block to that by its messages.
@@ -88,11 +84,12 @@ public:
     const Tile<T> down = group_.rows(group_.down, tile_);
     const T* mix_scale = constants() + mix.scale;
     scale(features(), sizes_.n_channels, update);
-    backward(scaled_, sizes_.n_channels, update, sizes_.n_channels, [&](int64_t row, int64_t chunk, Vec<T> value) {
-      store(hidden_.at(row, chunk), value * load(slopes.at(row, chunk)) * load(mix_scale + chunk * kLanes));
-    });
+    backward(scaled_, sizes_.n_channels, update, sizes_.n_channels,
+             [&](int64_t row, int64_t chunk, const Vec<T>& value) {
+               store(hidden_.at(row, chunk), value * load(slopes.at(row, chunk)) * load(mix_scale + chunk * kLanes));
+             });
     backward(hidden_, sizes_.n_channels, mix, sizes_.n_filters,
-             [&](int64_t row, int64_t chunk, Vec<T> value) { store(down.at(row, chunk), value); });
+             [&](int64_t row, int64_t chunk, const Vec<T>& value) { store(down.at(row, chunk), value); });
   }
 
 private:
@@ -111,6 +108,28 @@ private:
 
   static FLASHMD_INLINE void add(const Tile<T>& to, int64_t row, int64_t chunk, const Vec<T>& value) {
     store(to.at(row, chunk), load(to.at(row, chunk)) + value);
+  }
+
+  // Replace values by their activations. This is a loop of its own because the products above are unrolled many times.
+  void activate_tile(const Tile<T>& values, const Tile<T>& slopes, int64_t n) const {
+    switch (sizes_.activation) {
+      case Activation::tanh:
+        return activate_tile<Activation::tanh>(values, slopes, n);
+      case Activation::shifted_softplus:
+        return activate_tile<Activation::shifted_softplus>(values, slopes, n);
+      case Activation::silu:
+        return activate_tile<Activation::silu>(values, slopes, n);
+    }
+  }
+  template <Activation kKind>
+  void activate_tile(const Tile<T>& values, const Tile<T>& slopes, int64_t n) const {
+    for (int64_t chunk = 0; chunk < n / kLanes; ++chunk) {
+      for (int64_t row = 0; row < n_rows_; ++row) {
+        const ValueAndSlope<Vec<T>> active = activate(kKind, load<T>(values.at(row, chunk)));
+        store(values.at(row, chunk), active.value);
+        store(slopes.at(row, chunk), active.slope);
+      }
+    }
   }
 
   // result(row, chunk, input W^T * scale + bias).

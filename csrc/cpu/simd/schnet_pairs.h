@@ -18,68 +18,114 @@ FLASHMD_INLINE void pair_vector(const SchNetBatch<T>& batch, int64_t pair, T vec
   }
 }
 
-// Interval and place of the pairs [begin, end) of the group. Pairs at the cutoff or beyond get the interval
-// n_intervals, which is left out; a distance that is not a number stays in, so that it reaches the energy.
+// The pairs of a slab of a group.
+struct PairRange {
+  int64_t begin, end;
+};
 template <typename T>
-FLASHMD_INLINE void locate_pairs(const Group<T>& group, int64_t begin, int64_t end) {
+FLASHMD_INLINE PairRange pairs_of(const Group<T>& group, int64_t slab) {
+  const int64_t end = (slab + 1) * kSlabPairs;
+  return {slab * kSlabPairs, end < group.pairs.n_pairs ? end : group.pairs.n_pairs};
+}
+
+// Interval and place of the pairs of a slab. Pairs at the cutoff or beyond get the interval n_intervals, which is left
+// out; a distance that is not a number stays in, so that it reaches the energy.
+template <typename T>
+FLASHMD_INLINE void locate_pairs(const Group<T>& group, int64_t slab) {
   const int32_t n_intervals = static_cast<int32_t>(group.model.sizes.n_intervals);
   const T per_length = T(n_intervals) / group.model.cutoff;
-  int32_t* __restrict intervals = group.interval;
-  T* __restrict places = group.place;
-  T* __restrict inverses = group.inverse_distance;
-  for (int64_t p = begin; p < end; ++p) {
-    T vector[3];
-    pair_vector(group.batch, group.pairs.first_pair + p, vector);
-    const T distance = std::sqrt(vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2]);
-    const T position = distance * per_length;
-    const bool within = !(distance >= group.model.cutoff) && !(position >= T(n_intervals));
-    const int32_t interval = position > T(0) && within ? static_cast<int32_t>(position) : 0;
-    intervals[p] = within ? interval : n_intervals;
-    places[p] = position - T(interval);
-    inverses[p] = distance > T(0) ? T(1) / distance : distance;
+  const PairRange range = pairs_of(group, slab);
+  alignas(64) T square[kLanes];
+  for (int64_t first = range.begin; first < range.end; first += kLanes) {
+    const int64_t n = range.end - first < kLanes ? range.end - first : kLanes;
+    for (int64_t i = 0; i < n; ++i) {
+      T vector[3];
+      pair_vector(group.batch, group.pairs.first_pair + first + i, vector);
+      square[i] = vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2];
+    }
+    for (int64_t i = 0; i < kLanes; ++i) {
+      const T distance = std::sqrt(square[i]), position = distance * per_length;
+      const bool beyond = distance >= group.model.cutoff || position >= T(n_intervals);
+      const int32_t interval = position > T(0) && !beyond ? static_cast<int32_t>(position) : 0;
+      group.interval[first + i] = beyond ? n_intervals : interval;
+      group.place[first + i] = position - T(interval);
+      group.inverse_distance[first + i] = distance > T(0) ? T(1) / distance : distance;
+    }
   }
 }
 
-// Counting sort by interval; pairs of one interval keep their order.
+// Counting sort by interval; pairs of one interval keep their order. Pairs beyond the cutoff come last.
 template <typename T>
 FLASHMD_INLINE void sort_pairs(const Group<T>& group) {
   const int64_t n_intervals = group.model.sizes.n_intervals, n_pairs = group.pairs.n_pairs;
-  int32_t* __restrict begin = group.begin;
-  for (int64_t i = 0; i < n_intervals + 2; ++i) begin[i] = 0;
-  for (int64_t p = 0; p < n_pairs; ++p) ++begin[group.interval[p] + 1];
-  for (int64_t i = 0; i < n_intervals; ++i) begin[i + 1] += begin[i];
-  // Each begin[i] runs to the end of its interval, which is where the next one begins: shift back afterwards.
-  const int32_t* receiver = group.batch.receiver + group.pairs.first_pair;
-  const int32_t* sender = group.batch.sender + group.pairs.first_pair;
+  const int32_t* __restrict interval = group.interval;
+  const T* __restrict place = group.place;
+  const int32_t* __restrict receiver = group.batch.receiver + group.pairs.first_pair;
+  const int32_t* __restrict sender = group.batch.sender + group.pairs.first_pair;
+  int32_t* __restrict next = group.begin;
+  PlacedPair<T>* __restrict sorted = group.sorted_pairs;
+  for (int64_t i = 0; i < n_intervals + 2; ++i) next[i] = 0;
+  for (int64_t p = 0; p < n_pairs; ++p) ++next[interval[p] + 1];
+  for (int64_t i = 0; i < n_intervals; ++i) next[i + 1] += next[i];
   const int32_t first_atom = static_cast<int32_t>(group.pairs.first_atom);
   for (int64_t p = 0; p < n_pairs; ++p) {
-    const int32_t interval = group.interval[p];
-    if (interval == n_intervals) continue;
-    const int32_t slot = begin[interval]++;
-    group.first[slot] = static_cast<uint32_t>((receiver[p] - first_atom) * kLanes);
-    group.second[slot] = static_cast<uint32_t>((sender[p] - first_atom) * kLanes);
-    group.sorted_place[slot] = group.place[p];
-    group.order[slot] = static_cast<int32_t>(p);
+    const auto first = static_cast<uint32_t>((receiver[p] - first_atom) * kLanes);
+    const auto second = static_cast<uint32_t>((sender[p] - first_atom) * kLanes);
+    sorted[next[interval[p]]++] = {first, second, place[p], static_cast<int32_t>(p)};
   }
-  for (int64_t i = n_intervals; i > 0; --i) begin[i] = begin[i - 1];
-  begin[0] = 0;
+  // Each entry has run to the end of its interval, which is where the next one begins.
+  for (int64_t i = n_intervals; i > 0; --i) next[i] = next[i - 1];
+  next[0] = 0;
 }
 
-// dE/dd / d of every pair, summed over the chunks in order.
+// dE/dd / d of the sorted pairs of a slab, summed over the chunks in order and written in the order of the list.
 template <typename T>
-FLASHMD_INLINE void collect_slopes(const Group<T>& group) {
+FLASHMD_INLINE void collect_slopes(const Group<T>& group, int64_t slab) {
   const int64_t n_chunks = group.model.sizes.n_filters / kLanes, stride = group.space.n_pairs;
-  const int64_t n_pairs = group.pairs.n_pairs, n_sorted = group.begin[group.model.sizes.n_intervals];
+  const int64_t n_within = group.begin[group.model.sizes.n_intervals];
   const T per_length = T(group.model.sizes.n_intervals) / group.model.cutoff;
-  for (int64_t p = 0; p < n_pairs; ++p) group.pair_slope[p] = T(0);
-  for (int64_t p = 0; p < n_sorted; p += kLanes) {
-    Vec<T> total = load(group.partial + p);
-    for (int64_t c = 1; c < n_chunks; ++c) total += load(group.partial + c * stride + p);
-    store(group.partial + p, total * per_length);
+  const PairRange range = pairs_of(group, slab);
+  for (int64_t first = range.begin; first < range.end; first += kLanes) {
+    Vec<T> total = load(group.partial + first);
+    for (int64_t c = 1; c < n_chunks; ++c) total += load(group.partial + c * stride + first);
+    alignas(64) T slope[kLanes];
+    store(slope, total * per_length);
+    for (int64_t p = first; p < first + kLanes && p < range.end; ++p) {
+      const int32_t source = group.sorted_pairs[p].source;
+      group.pair_slope[source] = p < n_within ? slope[p - first] * group.inverse_distance[source] : T(0);
+    }
   }
-  for (int64_t p = 0; p < n_sorted; ++p) {
-    const int32_t pair = group.order[p];
-    group.pair_slope[pair] = group.partial[p] * group.inverse_distance[pair];
+}
+
+// Forces from the pairs of a slab on all atoms of the group.
+template <typename T>
+FLASHMD_INLINE void add_forces(const Group<T>& group, int64_t slab) {
+  T* forces = group.slabs + slab * 3 * group.space.n_rows;
+  memset(forces, 0, 3 * group.space.n_rows * sizeof(T));
+  const PairRange range = pairs_of(group, slab);
+  const int64_t first_atom = group.pairs.first_atom;
+  for (int64_t p = range.begin; p < range.end; ++p) {
+    const int64_t pair = group.pairs.first_pair + p;
+    T vector[3];
+    pair_vector(group.batch, pair, vector);
+    T* to = forces + 3 * (group.batch.receiver[pair] - first_atom);
+    T* from = forces + 3 * (group.batch.sender[pair] - first_atom);
+    for (int k = 0; k < 3; ++k) {
+      const T push = group.pair_slope[p] * vector[k];
+      to[k] += push;
+      from[k] -= push;
+    }
+  }
+}
+
+template <typename T>
+FLASHMD_INLINE void write_virial(const Group<T>& group, int64_t system, double* virial) {
+  for (int k = 0; k < 9; ++k) virial[k] = 0.0;
+  for (int64_t pair = group.batch.pair_ptr[system]; pair < group.batch.pair_ptr[system + 1]; ++pair) {
+    const T slope = group.pair_slope[pair - group.pairs.first_pair];
+    T vector[3];
+    pair_vector(group.batch, pair, vector);
+    for (int k = 0; k < 9; ++k) virial[k] += static_cast<double>(slope * vector[k / 3] * vector[k % 3]);
   }
 }
 
@@ -88,28 +134,19 @@ template <typename T>
 FLASHMD_INLINE void write_result(const Group<T>& group, const SchNetResult<T>& result) {
   const SchNetGroup& own = group.pairs;
   T* forces = result.forces + 3 * own.first_atom;
-  for (int64_t i = 0; i < 3 * own.n_atoms; ++i) forces[i] = T(0);
+  for (int64_t i = 0; i < 3 * own.n_atoms; ++i) {
+    forces[i] = T(0);
+    for (int64_t slab = 0; slab < group.space.n_slabs; ++slab) {
+      forces[i] += group.slabs[slab * 3 * group.space.n_rows + i];
+    }
+  }
   for (int64_t system = own.first_system; system < own.first_system + own.n_systems; ++system) {
-    double energy = 0.0, virial[9] = {};
+    double energy = 0.0;
     for (int64_t atom = group.batch.ptr[system]; atom < group.batch.ptr[system + 1]; ++atom) {
       energy += static_cast<double>(group.atom_energy[atom - own.first_atom]);
     }
-    for (int64_t pair = group.batch.pair_ptr[system]; pair < group.batch.pair_ptr[system + 1]; ++pair) {
-      const T slope = group.pair_slope[pair - own.first_pair];
-      if (slope == T(0)) continue;
-      T vector[3];
-      pair_vector(group.batch, pair, vector);
-      T* to = result.forces + 3 * int64_t{group.batch.receiver[pair]};
-      T* from = result.forces + 3 * int64_t{group.batch.sender[pair]};
-      for (int k = 0; k < 3; ++k) {
-        to[k] += slope * vector[k];
-        from[k] -= slope * vector[k];
-      }
-      if (!result.virial) continue;
-      for (int k = 0; k < 9; ++k) virial[k] += static_cast<double>(slope * vector[k / 3] * vector[k % 3]);
-    }
     result.energy[system] = energy;
-    for (int k = 0; k < 9 && result.virial; ++k) result.virial[9 * system + k] = virial[k];
+    if (result.virial) write_virial(group, system, result.virial + 9 * system);
   }
 }
 

@@ -10,13 +10,19 @@
 
 namespace flashmd::cpu::FLASHMD_ISA {
 
-// Pairs of a group of atoms in the order of their intervals.
+// A pair within a group of atoms.
+template <typename T>
+struct alignas(4 * sizeof(T)) PlacedPair {
+  uint32_t first, second;  // 16 times the index of an atom
+  T place;                 // where in its interval the distance lies, from 0 to 1
+  int32_t source;          // number of the pair before sorting
+};
+
+// Pairs in the order of their intervals.
 template <typename T>
 struct SortedPairs {
-  const uint32_t* first;   // [n_pairs], 16 times the index of an atom within the group
-  const uint32_t* second;  // [n_pairs]
-  const T* place;          // [n_pairs], where in its interval the distance lies, from 0 to 1
-  const int32_t* begin;    // [n_intervals + 1], first pair of each interval
+  const PlacedPair<T>* pair;  // [n_pairs]
+  const int32_t* begin;       // [n_intervals + 1], first pair of each interval
   int64_t n_intervals;
 };
 
@@ -35,26 +41,37 @@ FLASHMD_INLINE void convolve_chunk(SortedPairs<T> pairs, const T* table, const T
     if (begin == end) continue;
     const Cubic<Vec<T>> cubic = cubic_of(table, interval);
     for (int32_t p = begin; p < end; ++p) {
-      const uint32_t t = pairs.first[p], s = pairs.second[p];
-      const Vec<T> filter = cubic.value(splat(pairs.place[p]));
+      const PlacedPair<T>& pair = pairs.pair[p];
+      const uint32_t t = pair.first, s = pair.second;
+      const Vec<T> filter = cubic.value(splat(pair.place));
       store(out + t, load(out + t) + load(in + s) * filter);
       store(out + s, load(out + s) + load(in + t) * filter);
     }
   }
 }
 
-// slope[p] += sum over the chunk of (left[t] right[s] + left[s] right[t]) dW/du; slope has a multiple of 16 entries.
-template <typename T>
-FLASHMD_INLINE void slope_chunk(SortedPairs<T> pairs, const T* table, const T* left, const T* right, T* slope) {
+// slope[p] += sum over the chunk of (left[t] right[s] + left[s] right[t]) dW/du for every pair. Where `out` is given,
+// also convolve_chunk(left, out): both read the same rows. slope has a multiple of 16 entries.
+template <bool kConvolve, typename T>
+FLASHMD_INLINE void pull_back_chunk(SortedPairs<T> pairs, const T* table, const T* left, const T* right, T* slope,
+                                    T* out) {
   alignas(64) T products[kLanes * kLanes];
   for (int64_t interval = 0; interval < pairs.n_intervals; ++interval) {
     const int32_t begin = pairs.begin[interval], end = pairs.begin[interval + 1];
     if (begin == end) continue;
-    const CubicSlope<Vec<T>> cubic = slope_of(cubic_of(table, interval));
+    const Cubic<Vec<T>> cubic = cubic_of(table, interval);
+    const CubicSlope<Vec<T>> derivative = slope_of(cubic);
     for (int32_t p = begin; p < end; ++p) {
-      const uint32_t t = pairs.first[p], s = pairs.second[p];
-      const Vec<T> product = load(left + t) * load(right + s) + load(left + s) * load(right + t);
-      store(products + p % kLanes * kLanes, product * cubic.value(splat(pairs.place[p])));
+      const PlacedPair<T>& pair = pairs.pair[p];
+      const uint32_t t = pair.first, s = pair.second;
+      const Vec<T> place = splat(pair.place), left_t = load(left + t), left_s = load(left + s);
+      const Vec<T> product = left_t * load(right + s) + left_s * load(right + t);
+      store(products + p % kLanes * kLanes, product * derivative.value(place));
+      if constexpr (kConvolve) {
+        const Vec<T> filter = cubic.value(place);
+        store(out + t, load(out + t) + left_s * filter);
+        store(out + s, load(out + s) + left_t * filter);
+      }
       if (p % kLanes == kLanes - 1) add_lane_sums(products, slope + p - (kLanes - 1));
     }
   }
