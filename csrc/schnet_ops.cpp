@@ -12,8 +12,10 @@
 namespace flashmd {
 namespace {
 
-// Small systems are evaluated together until they have this many atoms, so that tiles of atoms are full.
+// Small systems are evaluated together up to this many atoms, so that tiles of atoms are full, and up to this many
+// pairs, so that sums over pairs are cut in the same places whatever else is in the batch.
 constexpr int64_t kGroupAtoms = 96;
+constexpr int64_t kGroupPairs = 2048;
 // A group with less than this number of pairs x channels x blocks is not worth the meeting of threads.
 constexpr int64_t kTeamWork = 1 << 21;
 
@@ -68,7 +70,10 @@ std::vector<cpu::SchNetGroup> make_groups(const int64_t* ptr, const int64_t* pai
   std::vector<cpu::SchNetGroup> groups;
   for (int64_t begin = 0, end = 0; begin < n_systems; begin = end) {
     end = begin + 1;
-    while (end < n_systems && ptr[end + 1] - ptr[begin] <= kGroupAtoms) ++end;
+    while (end < n_systems && ptr[end + 1] - ptr[begin] <= kGroupAtoms &&
+           pair_ptr[end + 1] - pair_ptr[begin] <= kGroupPairs) {
+      ++end;
+    }
     groups.push_back(
         {begin, end - begin, ptr[begin], ptr[end] - ptr[begin], pair_ptr[begin], pair_ptr[end] - pair_ptr[begin]});
   }

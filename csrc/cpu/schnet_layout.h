@@ -9,7 +9,7 @@ namespace flashmd::cpu {
 
 constexpr int64_t kChunk = 16;        // channels of a vector
 constexpr int64_t kRowStep = 6;       // atoms of a group are padded to a multiple of this
-constexpr int64_t kSlabPairs = 8192;  // pairs whose forces are summed apart, so that threads can share a large group
+constexpr int64_t kSlabPairs = 2048;  // pairs that one thread sorts, and whose forces it sums, at a time
 constexpr int64_t kTileRows = 24;     // atoms whose node layers are computed together
 
 inline int64_t round_up(int64_t number, int64_t step) {
@@ -65,7 +65,7 @@ struct SchNetWorkspace {
   int64_t n_rows, n_pairs;  // padded
   int64_t sent, features, messages, down, slope_of_activation, atom_energy, tile, partial, place, inverse_distance,
       pair_slope, slab;
-  int64_t sorted, interval, begin;  // of pairs and of 32-bit integers, in units of the number type
+  int64_t sorted, interval, begin, next;  // of pairs and of 32-bit integers, in units of the number type
   int64_t n_slabs, tile_size, size;
 
   SchNetWorkspace(const SchNetSizes& sizes, int64_t n_atoms, int64_t pairs, int64_t number_bytes) : size(0) {
@@ -87,7 +87,8 @@ struct SchNetWorkspace {
     const int64_t per_number = number_bytes / 4;
     sorted = take(4 * n_pairs);
     interval = take(n_pairs / per_number);
-    begin = take((sizes.n_intervals + 2) / per_number + 1);
+    begin = take((sizes.n_intervals + 1) / per_number + 1);
+    next = take(n_slabs * (sizes.n_intervals + 1) / per_number + 1);
   }
 
 private:

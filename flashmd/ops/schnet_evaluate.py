@@ -1,7 +1,8 @@
 """Energy, forces and virial of a frozen SchNet in one compiled operator.
 
 The operator reads a packed model: matrices in the layout of the kernels, once for each direction, constants, and the
-tables of the filters. :func:`flashmd.nn.packed.pack` makes it; :func:`flashmd.nn.frozen.frozen_energy` is the reference.
+tables of the filters. :func:`flashmd.nn.packed.pack` makes it; the reference is
+:func:`flashmd.nn.frozen.frozen_energy`.
 """
 
 from __future__ import annotations

@@ -17,8 +17,12 @@ public:
       : group_(group), sizes_(group.model.sizes), n_chunks_(sizes_.n_filters / kLanes), team_(team) {}
 
   void run(const SchNetResult<T>& result) const {
-    for_each(group_.space.n_slabs, [&](int64_t slab) { locate_pairs(group_, slab); });
-    sort_pairs(group_);
+    for_each(group_.space.n_slabs, [&](int64_t slab) {
+      locate_pairs(group_, slab);
+      count_pairs(group_, slab);
+    });
+    place_counts(group_);
+    for_each(group_.space.n_slabs, [&](int64_t slab) { sort_pairs(group_, slab); });
     for_each_tile([&](const NodeLayers<T, S>& nodes) { nodes.start(); });
     for (int64_t block = 0; block < sizes_.n_blocks; ++block) {
       for_each(n_chunks_, [&](int64_t chunk) { convolve(block, chunk, group_.sent_by(block)); });
@@ -30,7 +34,6 @@ public:
       });
     }
     for (int64_t block = sizes_.n_blocks - 1; block >= 0; --block) pull_back(block);
-    for_each(group_.space.n_slabs, [&](int64_t slab) { collect_slopes(group_, slab); });
     for_each(group_.space.n_slabs, [&](int64_t slab) { add_forces(group_, slab); });
     write_result(group_, result);
   }

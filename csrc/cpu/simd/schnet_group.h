@@ -19,7 +19,7 @@ struct Group {
   T *sent, *features, *messages, *down, *slope_of_activation, *atom_energy, *tiles, *partial, *place, *inverse_distance,
       *pair_slope, *slabs;
   PlacedPair<T>* sorted_pairs;
-  int32_t *interval, *begin;
+  int32_t *interval, *begin, *next;
 
   Group(const SchNetModel<T>& the_model, const SchNetBatch<T>& the_batch, const SchNetGroup& the_group, T* workspace)
       : model(the_model),
@@ -41,7 +41,8 @@ struct Group {
         slabs(workspace + space.slab),
         sorted_pairs(reinterpret_cast<PlacedPair<T>*>(workspace + space.sorted)),
         interval(reinterpret_cast<int32_t*>(workspace + space.interval)),
-        begin(reinterpret_cast<int32_t*>(workspace + space.begin)) {}
+        begin(reinterpret_cast<int32_t*>(workspace + space.begin)),
+        next(reinterpret_cast<int32_t*>(workspace + space.next)) {}
 
   int64_t chunk_size() const { return space.n_rows * kLanes; }
   int64_t n_tiles() const { return round_up(space.n_rows, kTileRows) / kTileRows; }

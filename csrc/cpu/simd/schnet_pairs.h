@@ -54,66 +54,76 @@ FLASHMD_INLINE void locate_pairs(const Group<T>& group, int64_t slab) {
   }
 }
 
-// Counting sort by interval; pairs of one interval keep their order. Pairs beyond the cutoff come last.
+// Counting sort by interval in three steps: each slab counts, the counts become places, each slab writes. Pairs of one
+// interval keep their order; pairs beyond the cutoff come last.
 template <typename T>
-FLASHMD_INLINE void sort_pairs(const Group<T>& group) {
-  const int64_t n_intervals = group.model.sizes.n_intervals, n_pairs = group.pairs.n_pairs;
+FLASHMD_INLINE void count_pairs(const Group<T>& group, int64_t slab) {
+  const int64_t n_buckets = group.model.sizes.n_intervals + 1;
+  int32_t* __restrict count = group.next + slab * n_buckets;
   const int32_t* __restrict interval = group.interval;
-  const T* __restrict place = group.place;
-  const int32_t* __restrict receiver = group.batch.receiver + group.pairs.first_pair;
-  const int32_t* __restrict sender = group.batch.sender + group.pairs.first_pair;
-  int32_t* __restrict next = group.begin;
-  PlacedPair<T>* __restrict sorted = group.sorted_pairs;
-  for (int64_t i = 0; i < n_intervals + 2; ++i) next[i] = 0;
-  for (int64_t p = 0; p < n_pairs; ++p) ++next[interval[p] + 1];
-  for (int64_t i = 0; i < n_intervals; ++i) next[i + 1] += next[i];
-  const int32_t first_atom = static_cast<int32_t>(group.pairs.first_atom);
-  for (int64_t p = 0; p < n_pairs; ++p) {
-    const auto first = static_cast<uint32_t>((receiver[p] - first_atom) * kLanes);
-    const auto second = static_cast<uint32_t>((sender[p] - first_atom) * kLanes);
-    sorted[next[interval[p]]++] = {first, second, place[p], static_cast<int32_t>(p)};
-  }
-  // Each entry has run to the end of its interval, which is where the next one begins.
-  for (int64_t i = n_intervals; i > 0; --i) next[i] = next[i - 1];
-  next[0] = 0;
+  const PairRange range = pairs_of(group, slab);
+  memset(count, 0, n_buckets * sizeof(int32_t));
+  for (int64_t p = range.begin; p < range.end; ++p) ++count[interval[p]];
 }
 
-// dE/dd / d of the sorted pairs of a slab, summed over the chunks in order and written in the order of the list.
 template <typename T>
-FLASHMD_INLINE void collect_slopes(const Group<T>& group, int64_t slab) {
-  const int64_t n_chunks = group.model.sizes.n_filters / kLanes, stride = group.space.n_pairs;
-  const int64_t n_within = group.begin[group.model.sizes.n_intervals];
-  const T per_length = T(group.model.sizes.n_intervals) / group.model.cutoff;
-  const PairRange range = pairs_of(group, slab);
-  for (int64_t first = range.begin; first < range.end; first += kLanes) {
-    Vec<T> total = load(group.partial + first);
-    for (int64_t c = 1; c < n_chunks; ++c) total += load(group.partial + c * stride + first);
-    alignas(64) T slope[kLanes];
-    store(slope, total * per_length);
-    for (int64_t p = first; p < first + kLanes && p < range.end; ++p) {
-      const int32_t source = group.sorted_pairs[p].source;
-      group.pair_slope[source] = p < n_within ? slope[p - first] * group.inverse_distance[source] : T(0);
+FLASHMD_INLINE void place_counts(const Group<T>& group) {
+  const int64_t n_buckets = group.model.sizes.n_intervals + 1;
+  int32_t total = 0;
+  for (int64_t i = 0; i < n_buckets; ++i) {
+    group.begin[i] = total;
+    for (int64_t slab = 0; slab < group.space.n_slabs; ++slab) {
+      const int32_t count = group.next[slab * n_buckets + i];
+      group.next[slab * n_buckets + i] = total;
+      total += count;
     }
   }
 }
 
-// Forces from the pairs of a slab on all atoms of the group.
+template <typename T>
+FLASHMD_INLINE void sort_pairs(const Group<T>& group, int64_t slab) {
+  const int32_t* __restrict interval = group.interval;
+  const T* __restrict place = group.place;
+  const int32_t* __restrict receiver = group.batch.receiver + group.pairs.first_pair;
+  const int32_t* __restrict sender = group.batch.sender + group.pairs.first_pair;
+  int32_t* __restrict next = group.next + slab * (group.model.sizes.n_intervals + 1);
+  PlacedPair<T>* __restrict sorted = group.sorted_pairs;
+  const int32_t first_atom = static_cast<int32_t>(group.pairs.first_atom);
+  const PairRange range = pairs_of(group, slab);
+  for (int64_t p = range.begin; p < range.end; ++p) {
+    const auto first = static_cast<uint32_t>((receiver[p] - first_atom) * kLanes);
+    const auto second = static_cast<uint32_t>((sender[p] - first_atom) * kLanes);
+    sorted[next[interval[p]]++] = {first, second, place[p], static_cast<int32_t>(p)};
+  }
+}
+
+// Forces from the sorted pairs of a slab on all atoms of the group, and dE/dd / d of these pairs in the order of the
+// list. The order of summation is that of the sorted pairs, on which pairs beyond the cutoff have no influence.
 template <typename T>
 FLASHMD_INLINE void add_forces(const Group<T>& group, int64_t slab) {
+  const int64_t n_chunks = group.model.sizes.n_filters / kLanes, stride = group.space.n_pairs;
+  const int64_t n_within = group.begin[group.model.sizes.n_intervals];
+  const T per_length = T(group.model.sizes.n_intervals) / group.model.cutoff;
   T* forces = group.slabs + slab * 3 * group.space.n_rows;
   memset(forces, 0, 3 * group.space.n_rows * sizeof(T));
   const PairRange range = pairs_of(group, slab);
-  const int64_t first_atom = group.pairs.first_atom;
-  for (int64_t p = range.begin; p < range.end; ++p) {
-    const int64_t pair = group.pairs.first_pair + p;
-    T vector[3];
-    pair_vector(group.batch, pair, vector);
-    T* to = forces + 3 * (group.batch.receiver[pair] - first_atom);
-    T* from = forces + 3 * (group.batch.sender[pair] - first_atom);
-    for (int k = 0; k < 3; ++k) {
-      const T push = group.pair_slope[p] * vector[k];
-      to[k] += push;
-      from[k] -= push;
+  for (int64_t first = range.begin; first < range.end; first += kLanes) {
+    Vec<T> total = load(group.partial + first);
+    for (int64_t c = 1; c < n_chunks; ++c) total += load(group.partial + c * stride + first);
+    alignas(64) T slopes[kLanes];
+    store(slopes, total * per_length);
+    for (int64_t p = first; p < first + kLanes && p < range.end; ++p) {
+      const PlacedPair<T>& pair = group.sorted_pairs[p];
+      const T slope = p < n_within ? slopes[p - first] * group.inverse_distance[pair.source] : T(0);
+      group.pair_slope[pair.source] = slope;
+      if (p >= n_within) continue;
+      T vector[3];
+      pair_vector(group.batch, group.pairs.first_pair + pair.source, vector);
+      T *to = forces + pair.first / kLanes * 3, *from = forces + pair.second / kLanes * 3;
+      for (int k = 0; k < 3; ++k) {
+        to[k] += slope * vector[k];
+        from[k] -= slope * vector[k];
+      }
     }
   }
 }

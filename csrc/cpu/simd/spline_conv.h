@@ -75,8 +75,10 @@ FLASHMD_INLINE void pull_back_chunk(SortedPairs<T> pairs, const T* table, const 
       if (p % kLanes == kLanes - 1) add_lane_sums(products, slope + p - (kLanes - 1));
     }
   }
-  const int32_t n_pairs = pairs.begin[pairs.n_intervals];
-  for (int32_t p = n_pairs / kLanes * kLanes; p < n_pairs; ++p) slope[p] += sum(load(products + p % kLanes * kLanes));
+  const int32_t n_pairs = pairs.begin[pairs.n_intervals], rest = n_pairs % kLanes;
+  if (rest == 0) return;
+  memset(products + rest * kLanes, 0, (kLanes - rest) * kLanes * sizeof(T));
+  add_lane_sums(products, slope + n_pairs - rest);
 }
 
 }  // namespace flashmd::cpu::FLASHMD_ISA
