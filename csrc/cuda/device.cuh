@@ -13,6 +13,7 @@ namespace flashmd::cuda {
 constexpr int kThreads = 256;
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xFFFFFFFFu;
+constexpr int64_t kNoLimit = int64_t{1} << 62;
 
 __device__ inline int64_t global_thread() {
   return int64_t{blockIdx.x} * blockDim.x + threadIdx.x;

@@ -35,6 +35,24 @@ FLASHMD_HOST_DEVICE Cubic<V> hermite(V v0, V m0, V v1, V m1) {
   return {v0, m0, (rise - m0) + (rise - m0) + (rise - m1), (m0 - rise) + (m1 - rise)};
 }
 
+// What the numbers at the ends of the interval contribute to the value, or to the derivative by u.
+template <typename V>
+struct HermiteWeights {
+  V v0, m0, v1, m1;
+};
+
+template <typename V>
+FLASHMD_HOST_DEVICE HermiteWeights<V> hermite_weights(V u) {
+  const V square = u * u, rest = V(1) - u, v1 = square * (V(3) - (u + u));
+  return {V(1) - v1, u * rest * rest, v1, -square * rest};
+}
+
+template <typename V>
+FLASHMD_HOST_DEVICE HermiteWeights<V> hermite_slope_weights(V u) {
+  const V rest = V(1) - u, v1 = V(6) * u * rest;
+  return {-v1, rest * (rest - (u + u)), v1, u * (u - (rest + rest))};
+}
+
 template <typename V>
 FLASHMD_HOST_DEVICE CubicSlope<V> slope_of(const Cubic<V>& cubic) {
   return {cubic.c1, cubic.c2 + cubic.c2, cubic.c3 + cubic.c3 + cubic.c3};

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-BINDINGS = ("flashmd_ops.cpp", "basis_ops.cpp", "priors_ops.cpp")
 FLAGS = ["-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]
 FLAGS += ["-Wno-unused-function", "-ffp-contract=off", "-DFLASHMD_EMULATED"]
 FLAGS += ["-DTORCH_TARGET_VERSION=0x020b000000000000"]
@@ -21,7 +20,8 @@ FLAGS += ["-DTORCH_TARGET_VERSION=0x020b000000000000"]
 def sources(root):
     csrc = root / "csrc"
     own = root / "tests" / "cuda" / "emulation.cpp"
-    return [own] + [csrc / name for name in BINDINGS] + sorted((csrc / "cuda").glob("*.cu"))
+    bindings = [path for path in sorted(csrc.glob("*_ops.cpp")) if "FLASHMD_LIBRARY" in path.read_text()]
+    return [own, *bindings, *sorted((csrc / "cuda").glob("*.cu"))]
 
 
 def build(root, folder):

@@ -18,6 +18,7 @@ from flashmd.nn.frozen import DenseLayer, freeze
 from flashmd.nn.packed import pack
 from flashmd.ops._extension import use_kernels
 from flashmd.potential.compiled.calibration import Inputs, layer_inputs
+from flashmd.potential.compiled.cuda import CudaLists, CudaTable
 from flashmd.potential.compiled.evaluators import Evaluator, ExactNetwork, TableKernel, TableReference
 from flashmd.potential.compiled.options import CompileOptions
 from flashmd.potential.compiled.report import CompileReport, LayerError
@@ -72,6 +73,29 @@ class CompiledNetwork:
             self.verlet_list.reset()
 
 
+class CudaNetwork(CompiledNetwork):
+    """A tabulated network on a GPU. Its neighbour list lives on the device, which no step waits for.
+
+    A list finds the pairs of an atom in one order whenever it was built, so a restart needs to know nothing of it.
+    """
+
+    def __init__(
+        self, evaluator: CudaTable, source: SchNetPotential, *, dtype: torch.dtype, backend: str, report: CompileReport
+    ) -> None:
+        super().__init__(evaluator, source, dtype=dtype, backend=backend, report=report)
+        self._lists = CudaLists(evaluator, self.cutoff, skin=self.verlet_list.skin)
+
+    def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
+        """See :meth:`CompiledNetwork.evaluate`."""
+        check_dtype(system, self.dtype)
+        return self._lists.evaluate(system, virial=virial)
+
+    def restore_lists(self, system: System, state: Mapping[str, Tensor]) -> None:
+        """Forget the list."""
+        del system, state
+        self._lists.reset()
+
+
 def compile_network(source: SchNetPotential, template: System, options: CompileOptions) -> CompiledNetwork:
     """Compile a network in the dtype and on the device of a template.
 
@@ -110,6 +134,8 @@ def compile_network(source: SchNetPotential, template: System, options: CompileO
     )
     if not result.force_error <= options.allowed:
         raise ToleranceNotMetError(report.force_error, options.allowed, _advice(options))
+    if isinstance(result.evaluator, CudaTable):
+        return CudaNetwork(result.evaluator, source, dtype=dtype, backend=options.backend, report=report)
     return CompiledNetwork(result.evaluator, source, dtype=dtype, backend=options.backend, report=report)
 
 
@@ -135,6 +161,8 @@ def make_evaluator(
     frozen = freeze(network, table, layers).to(dtype)
     if use_kernels(backend) and frozen.embedding.device.type == "cpu":
         return TableKernel(pack(frozen))
+    if use_kernels(backend) and frozen.embedding.device.type == "cuda":
+        return CudaTable(frozen)
     return TableReference(frozen, backend)
 
 
