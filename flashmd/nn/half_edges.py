@@ -33,6 +33,18 @@ def half_edges(edges: Edges) -> Edges:
         sign = edges.shift.sign()
         leading = (sign * torch.tensor([4, 2, 1], device=sign.device)).sum(1)
         chosen |= (edges.receiver == edges.sender) & (leading > 0)
+    # What is left keeps its order, both by receiver and by sender, so nothing need be sorted again.
     index = torch.nonzero(chosen)[:, 0]
-    shift = edges.shift[index] if edges.periodic else None
-    return Edges.from_pairs(edges.receiver[index], edges.sender[index], edges.n_atoms, shift)
+    kept = torch.cumsum(chosen, 0) - 1
+    by_sender = edges.transpose[chosen[edges.transpose]]
+    before = torch.nn.functional.pad(torch.cumsum(chosen, 0), (1, 0))
+    sent_before = torch.nn.functional.pad(torch.cumsum(chosen[edges.transpose], 0), (1, 0))
+    return Edges(
+        receiver=edges.receiver[index],
+        sender=edges.sender[index],
+        shift=edges.shift[index],
+        row_ptr=before[edges.row_ptr],
+        transpose=kept[by_sender],
+        col_ptr=sent_before[edges.col_ptr],
+        periodic=edges.periodic,
+    )
