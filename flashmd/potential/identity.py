@@ -6,6 +6,7 @@ freed and its place taken by another one.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +30,10 @@ class Identity:
     @classmethod
     def of(cls, *tensors: Tensor, dtype: torch.dtype | None = None) -> Identity:
         """Take down the present state of tensors."""
-        counted = not any(tensor.is_inference() for tensor in tensors)
-        versions = tuple(tensor._version for tensor in tensors) if counted else None
+        try:
+            versions = tuple([tensor._version for tensor in tensors])
+        except RuntimeError:  # what a tensor of inference mode raises
+            versions = None
         return cls(tensors, versions, dtype)
 
     def holds(self, other: Identity) -> bool:
@@ -38,4 +41,4 @@ class Identity:
         if self.versions is None:
             return False
         same = (self.versions, self.dtype, len(self.tensors)) == (other.versions, other.dtype, len(other.tensors))
-        return same and all(new is old for new, old in zip(self.tensors, other.tensors, strict=True))
+        return same and all(map(operator.is_, self.tensors, other.tensors))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -115,7 +116,10 @@ class _Compiled:
         self._identity: Identity | None = None
 
     def evaluate(self, system: System, *, virial: bool) -> Evaluation:
-        identity = _identity_of(self._priors, system, system.ptr)
+        # A model has dozens of lists and tables, and this runs in every step: only their identity is looked at.
+        lists = system.interactions.values()
+        tables = cast("list[Tensor]", [prior._buffers["values"] for prior in self._priors])
+        identity = Identity.of(system.types, system.ptr, *lists, *tables, dtype=system.positions.dtype)
         if self._plan is None or self._identity is None or not self._identity.holds(identity):
             self._plan, self._identity = pack_priors(self._priors, system), identity
         return prior_terms(system, self._plan, virial=virial)
@@ -151,17 +155,12 @@ class _ClosedForms:
 
     def _plan_for(self, system: System) -> _Plan:
         """Return the layout for a batch; the same types, lists, flags and tables give the same layout."""
-        identity = _identity_of(self.priors, system, system.pbc)
+        lists = [prior.list_of(system) for prior in self.priors]
+        tables = [prior.values for prior in self.priors]
+        identity = Identity.of(system.types, system.batch, system.pbc, *lists, *tables, dtype=system.positions.dtype)
         if self._plan is None or self._identity is None or not self._identity.holds(identity):
             self._plan, self._identity = _make_plan(self.priors, system), identity
         return self._plan
-
-
-def _identity_of(priors: tuple[Prior, ...], system: System, *others: Tensor) -> Identity:
-    """Take down what a layout of terms depends on."""
-    lists = [prior.list_of(system) for prior in priors]
-    tables = [prior.values for prior in priors]
-    return Identity.of(system.types, system.batch, *others, *lists, *tables, dtype=system.positions.dtype)
 
 
 def _vectors(system: System, plan: _Plan) -> Tensor:
