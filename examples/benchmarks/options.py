@@ -25,13 +25,18 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def check_common(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Rounds:
-    """Refuse sizes and lengths that make no sense."""
+    """Refuse sizes that make no sense and return the length of the measurement."""
+    check_numbers(parser, arguments)
+    return Rounds(arguments.rounds, arguments.turn)
+
+
+def check_numbers(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Refuse too few beads, replicas or rounds."""
     for option, least in (("beads", 2), ("replicas", 1), ("rounds", 1)):
         given = getattr(arguments, option)
         lowest = given if isinstance(given, int) else min(given)
         if lowest < least:
             parser.error(message(f"`--{option}`", f"at least {least}", f"{lowest}", "ask for more"))
-    return Rounds(arguments.rounds, arguments.turn)
 
 
 def check_names(parser: argparse.ArgumentParser, option: str, given: Sequence[str], known: Sequence[str]) -> None:

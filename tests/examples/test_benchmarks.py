@@ -23,7 +23,7 @@ from flashmd.system import System
 FOLDER = Path(__file__).parents[2] / "examples" / "benchmarks"
 NAMES = (
     "workloads", "contestants", "machine", "results", "figures", "timing", "options", "peak_memory", "peer_pyg",
-    "peer_torchmdnet", "potential", "scaling",
+    "peer_torchmdnet", "potential", "scaling", "kernels", "roofline",
 )  # fmt: skip
 TINY = ["--beads", "8", "--replicas", "1", "--rounds", "3", "--turn", "0.01"]
 FLOAT32_ERROR = 1e-5  # of forces, relative to float64; sums of some hundred products round so
@@ -160,6 +160,43 @@ def test_scaling_refuses_an_unknown_contestant(script: Import, capsys: pytest.Ca
     with pytest.raises(SystemExit):
         run(script("scaling"), "--contestant", "fast")
     assert "`--contestant`: expected some of compiled" in capsys.readouterr().err
+
+
+def test_roofline(
+    script: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the machine's rates given, bounds are those counted by hand: 128 filters, 4 blocks, 20 beads, 2 replicas."""
+    module, written = script("roofline"), tmp_path / "roofline.csv"
+    rates = module.Rates(operations=1e9, memory=1e9, cache=1e9)
+    monkeypatch.setattr(module, "measure_rates", lambda threads: rates)
+    run(module, "--beads", 20, "--replicas", 2, "--rounds", 2, "--csv", written)
+    rows = {row["kernel"]: row for row in rows_of(written)}
+    pairs = 2 * 190
+    # Plain PyTorch reads and writes 52 arrays; tables need 7/4 convolutions and a slope for each block.
+    expected = {
+        "plain PyTorch": (4 * pairs, 4 * (64 * 128 + 128 * 128) + 20 * 128),
+        "compiled: node layers": (40, 4 * (11 * 128 * 128 + 128 * 128 + 128 * 64 + 64)),
+        "compiled: pairs": (4 * pairs, 128 * (7 * 24 + 4 * 24) / 4),
+        "training by table: forward": (pairs, 128 * 24),
+        "training by table: backward": (pairs, 128 * 32),
+        "neighbour search": (pairs, 96),
+        "compiled: repulsion": (pairs, 80),
+    }
+    assert set(rows) == set(expected)
+    for name, (units, largest) in expected.items():
+        row = rows[name]
+        assert int(row["units"]) == units
+        assert float(row["bound_seconds"]) == pytest.approx(units * largest * 1e-9, rel=1e-5)
+        assert float(row["fraction"]) == pytest.approx(float(row["bound_seconds"]) / float(row["seconds"]), rel=1e-4)
+    assert "compiled: pairs" in capsys.readouterr().out
+
+
+def test_rates_of_the_machine(script: Import, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("roofline")
+    for name, value in {"MATRIX": 64, "LARGE": 2**12, "REPEATS": 3}.items():
+        monkeypatch.setattr(module, name, value)
+    rates = module.measure_rates(1)
+    assert min(rates.operations, rates.memory, rates.cache) > 1e6
 
 
 def small_case() -> tuple[SchNet, System]:
