@@ -37,31 +37,36 @@ cpu::SplinePairs sorted_pairs(const Tensor& index, const Tensor& groups, int64_t
 
 // The arguments that all operators share, made contiguous and checked against each other.
 struct SplineTensors {
-  Tensor features, fraction, coefficients, index, groups;
+  Tensor features, fraction, values, slopes, index, groups;
+  double spacing;
   std::optional<Tensor> grad;
 
   void prepare() {
-    check(features.dim() == 2 && coefficients.dim() == 3 && coefficients.size(1) == 4 &&
-              coefficients.size(2) == features.size(1) && index.dim() == 2 && fraction.numel() == index.size(1),
-          "spline convolution: expected features (n_atoms, n_channels), one fraction for each pair and coefficients "
-          "(n_intervals, 4, n_channels), got others. To fix it, match the sorted pairs.");
-    check(fraction.scalar_type() == features.scalar_type() && coefficients.scalar_type() == features.scalar_type(),
+    check(features.dim() == 2 && values.dim() == 2 && slopes.dim() == 2 && values.size(0) > 1 &&
+              values.size(1) == features.size(1) && slopes.size(0) == values.size(0) &&
+              slopes.size(1) == values.size(1) && index.dim() == 2 && fraction.numel() == index.size(1),
+          "spline convolution: expected features (n_atoms, n_channels), one fraction for each pair, values and slopes "
+          "(n_knots, n_channels), got others. To fix it, match the sorted pairs.");
+    check(fraction.scalar_type() == features.scalar_type() && values.scalar_type() == features.scalar_type() &&
+              slopes.scalar_type() == features.scalar_type(),
           "values: expected tensors of one dtype and device, got different ones. To fix it, convert one of them.");
     features = dense(features);
     fraction = dense(fraction);
-    coefficients = dense(coefficients);
+    values = dense(values);
+    slopes = dense(slopes);
     if (grad) check_rows(*grad, features.size(0), features);
     if (grad) grad = dense(*grad);
   }
 
   template <typename T>
   cpu::SplineInput<T> input() const {
-    return {sorted_pairs(index, groups, features.size(0), coefficients.size(0)),
+    return {sorted_pairs(index, groups, features.size(0), values.size(0) - 1),
             features.size(1),
             grad ? data<T>(*grad) : nullptr,
             data<T>(features),
             data<T>(fraction),
-            data<T>(coefficients)};
+            {data<T>(values), data<T>(slopes)},
+            static_cast<T>(spacing)};
   }
 };
 
@@ -113,9 +118,9 @@ std::tuple<Tensor, Tensor> spline_sort(Tensor distance, Tensor receiver, Tensor 
   return {index, groups};
 }
 
-Tensor spline_conv(Tensor features, Tensor fraction, Tensor coefficients, Tensor index, Tensor groups,
-                   int64_t instruction_set) {
-  SplineTensors from{features, fraction, coefficients, index, groups, std::nullopt};
+Tensor spline_conv(Tensor features, Tensor fraction, Tensor values, Tensor slopes, Tensor index, Tensor groups,
+                   double spacing, int64_t instruction_set) {
+  SplineTensors from{features, fraction, values, slopes, index, groups, spacing, std::nullopt};
   from.prepare();
   const Tensor out = with_rows(from.features, from.features.size(0));
   const Workspace work(from, cpu::kConvolveArrays, false);
@@ -127,25 +132,27 @@ Tensor spline_conv(Tensor features, Tensor fraction, Tensor coefficients, Tensor
   return out;
 }
 
-std::tuple<Tensor, Tensor, Tensor> spline_conv_backward(Tensor grad, Tensor features, Tensor fraction,
-                                                        Tensor coefficients, Tensor index, Tensor groups,
-                                                        bool want_features, bool want_fraction, bool want_coefficients,
-                                                        int64_t instruction_set) {
-  SplineTensors from{features, fraction, coefficients, index, groups, grad};
+std::tuple<Tensor, Tensor, Tensor, Tensor> spline_conv_backward(Tensor grad, Tensor features, Tensor fraction,
+                                                                Tensor values, Tensor slopes, Tensor index,
+                                                                Tensor groups, double spacing, bool want_features,
+                                                                bool want_fraction, bool want_table,
+                                                                int64_t instruction_set) {
+  SplineTensors from{features, fraction, values, slopes, index, groups, spacing, grad};
   from.prepare();
   const Tensor to_features = empty_if(want_features, from.features),
-               to_fraction = empty_if(want_fraction, from.fraction),
-               to_coefficients = empty_if(want_coefficients, from.coefficients);
+               to_fraction = empty_if(want_fraction, from.fraction), to_values = empty_if(want_table, from.values),
+               to_slopes = empty_if(want_table, from.slopes);
   const Workspace work(from, cpu::kFirstArrays, want_fraction);
   const cpu::InstructionSet level = cpu::choose_instruction_set(static_cast<int>(instruction_set));
   for_dtype(from.features, [&](auto zero) {
     using T = decltype(zero);
-    const cpu::SplineOutput<T> out{nullptr, pointer_if<T>(want_features, to_features),
+    const cpu::SplineOutput<T> out{nullptr,
+                                   pointer_if<T>(want_features, to_features),
                                    pointer_if<T>(want_fraction, to_fraction),
-                                   pointer_if<T>(want_coefficients, to_coefficients)};
+                                   {pointer_if<T>(want_table, to_values), pointer_if<T>(want_table, to_slopes)}};
     FLASHMD_DISPATCH(level, spline_first, from.input<T>(), work.view<T>(), out);
   });
-  return {to_features, to_fraction, to_coefficients};
+  return {to_features, to_fraction, to_values, to_slopes};
 }
 
 // A cotangent as the kernels read it: contiguous, of the shape and dtype of its value.
@@ -161,46 +168,52 @@ const T* pointer_of(const std::optional<Tensor>& tensor) {
   return tensor ? data<T>(*tensor) : nullptr;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> spline_conv_double_backward(
-    Tensor grad, Tensor features, Tensor fraction, Tensor coefficients, std::optional<Tensor> dot_features,
-    std::optional<Tensor> dot_fraction, std::optional<Tensor> dot_coefficients, Tensor index, Tensor groups,
-    bool want_fraction, int64_t instruction_set) {
-  SplineTensors from{features, fraction, coefficients, index, groups, grad};
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> spline_conv_double_backward(
+    Tensor grad, Tensor features, Tensor fraction, Tensor values, Tensor slopes, std::optional<Tensor> dot_features,
+    std::optional<Tensor> dot_fraction, std::optional<Tensor> dot_values, std::optional<Tensor> dot_slopes,
+    Tensor index, Tensor groups, double spacing, bool want_fraction, int64_t instruction_set) {
+  SplineTensors from{features, fraction, values, slopes, index, groups, spacing, grad};
   from.prepare();
+  check(dot_values.has_value() == dot_slopes.has_value(),
+        "cotangents: expected those of values and slopes together, got one of them. To fix it, pass zeros.");
   const auto dot_x = cotangent_of(dot_features, from.features), dot_u = cotangent_of(dot_fraction, from.fraction),
-             dot_c = cotangent_of(dot_coefficients, from.coefficients);
+             dot_v = cotangent_of(dot_values, from.values), dot_s = cotangent_of(dot_slopes, from.slopes);
   const Tensor to_grad = empty_if(true, from.features), to_features = empty_if(true, from.features),
-               to_fraction = empty_if(want_fraction, from.fraction),
-               to_coefficients = empty_if(true, from.coefficients);
-  const Workspace work(from, cpu::kSecondArrays, want_fraction || dot_c.has_value());
+               to_fraction = empty_if(want_fraction, from.fraction), to_values = empty_if(true, from.values),
+               to_slopes = empty_if(true, from.slopes);
+  const Workspace work(from, cpu::kSecondArrays, want_fraction || dot_v.has_value());
   const cpu::InstructionSet level = cpu::choose_instruction_set(static_cast<int>(instruction_set));
   for_dtype(from.features, [&](auto zero) {
     using T = decltype(zero);
-    const cpu::SplineCotangent<T> dots{pointer_of<T>(dot_x), pointer_of<T>(dot_u), pointer_of<T>(dot_c)};
-    const cpu::SplineOutput<T> out{mutable_data<T>(to_grad), mutable_data<T>(to_features),
-                                   pointer_if<T>(want_fraction, to_fraction), mutable_data<T>(to_coefficients)};
+    const cpu::SplineCotangent<T> dots{
+        pointer_of<T>(dot_x), pointer_of<T>(dot_u), {pointer_of<T>(dot_v), pointer_of<T>(dot_s)}};
+    const cpu::SplineOutput<T> out{mutable_data<T>(to_grad),
+                                   mutable_data<T>(to_features),
+                                   pointer_if<T>(want_fraction, to_fraction),
+                                   {mutable_data<T>(to_values), mutable_data<T>(to_slopes)}};
     FLASHMD_DISPATCH(level, spline_second, from.input<T>(), dots, work.view<T>(), out);
   });
-  return {to_grad, to_features, to_fraction, to_coefficients};
+  return {to_grad, to_features, to_fraction, to_values, to_slopes};
 }
 
 }  // namespace
 }  // namespace flashmd
 
-#define FLASHMD_SPLINE "Tensor features, Tensor fraction, Tensor coefficients, "
+#define FLASHMD_SPLINE "Tensor features, Tensor fraction, Tensor values, Tensor slopes, "
+#define FLASHMD_SORTED "Tensor index, Tensor groups, float spacing, "
 
 STABLE_TORCH_LIBRARY_FRAGMENT(flashmd, m) {
   m.def(
       "spline_sort(Tensor distance, Tensor receiver, Tensor sender, int n_atoms, int n_intervals, float cutoff) -> "
       "(Tensor index, Tensor groups)");
-  m.def("spline_conv(" FLASHMD_SPLINE "Tensor index, Tensor groups, int instruction_set=-1) -> Tensor");
-  m.def("spline_conv_backward(Tensor grad, " FLASHMD_SPLINE
-        "Tensor index, Tensor groups, bool want_features, bool want_fraction, bool want_coefficients, "
-        "int instruction_set=-1) -> (Tensor features, Tensor fraction, Tensor coefficients)");
+  m.def("spline_conv(" FLASHMD_SPLINE FLASHMD_SORTED "int instruction_set=-1) -> Tensor");
+  m.def("spline_conv_backward(Tensor grad, " FLASHMD_SPLINE FLASHMD_SORTED
+        "bool want_features, bool want_fraction, bool want_table, int instruction_set=-1) -> "
+        "(Tensor features, Tensor fraction, Tensor values, Tensor slopes)");
   m.def("spline_conv_double_backward(Tensor grad, " FLASHMD_SPLINE
-        "Tensor? dot_features, Tensor? dot_fraction, Tensor? dot_coefficients, Tensor index, Tensor groups, "
-        "bool want_fraction, int instruction_set=-1) -> (Tensor grad, Tensor features, Tensor fraction, Tensor "
-        "coefficients)");
+        "Tensor? dot_features, Tensor? dot_fraction, Tensor? dot_values, Tensor? dot_slopes, " FLASHMD_SORTED
+        "bool want_fraction, int instruction_set=-1) -> "
+        "(Tensor grad, Tensor features, Tensor fraction, Tensor values, Tensor slopes)");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {

@@ -1,7 +1,7 @@
 // Convolution with filters that are cubic in each interval of the distance, and its first and second derivatives.
 //
-// A pair (t, s) in interval i at the fraction u has the filter W = c0 + c1 u + c2 u^2 + c3 u^3 with c = c[i], in every
-// channel. Both atoms send over it: a_t += x_s W, a_s += x_t W.
+// A pair (t, s) at the fraction u of interval i has, in every channel, the filter W(u) that meets the values and slopes
+// of the table at the knots i and i + 1. Both atoms send over it: a_t += x_s W, a_s += x_t W.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,15 @@ struct SplinePairs {
   int64_t n_pairs, n_atoms, n_groups, n_intervals;
 };
 
-// What all kernels read. Features and gradients are [n_atoms, n_channels], coefficients [n_intervals, 4, n_channels],
-// fractions [n_pairs] in the order of the sorted pairs.
+// Numbers of a table, or their gradients, [n_intervals + 1, n_channels] each; null where there are none.
+template <typename N>
+struct SplineKnots {
+  N* values;
+  N* slopes;
+};
+
+// What all kernels read. Features and gradients are [n_atoms, n_channels], fractions [n_pairs] in the order of the
+// sorted pairs; `spacing` is the width of an interval.
 template <typename T>
 struct SplineInput {
   SplinePairs pairs;
@@ -30,7 +37,8 @@ struct SplineInput {
   const T* grad;  // of the convolution's result; null in the convolution itself
   const T* features;
   const T* fraction;
-  const T* coefficients;
+  SplineKnots<const T> table;
+  T spacing;
 };
 
 // Gradients with respect to the input, in its shapes; null where not wanted.
@@ -39,15 +47,15 @@ struct SplineOutput {
   T* grad;
   T* features;
   T* fraction;
-  T* coefficients;
+  SplineKnots<T> table;
 };
 
-// Cotangents of the first derivatives with respect to features, fractions and coefficients; null where zero.
+// Cotangents of the first derivatives with respect to features, fractions and table; null where zero.
 template <typename T>
 struct SplineCotangent {
   const T* features;
   const T* fraction;
-  const T* coefficients;
+  SplineKnots<const T> table;
 };
 
 // Channels are worked on sixteen at a time. `chunks` holds `n_arrays` arrays [n_chunks][n_atoms][16], `partial` one

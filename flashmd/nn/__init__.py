@@ -2,8 +2,6 @@
 
 from flashmd.nn.cutoff import CosineCutoff as CosineCutoff
 from flashmd.nn.cutoff import IdentityCutoff as IdentityCutoff
-from flashmd.nn.filter_spline import FilterSpline as FilterSpline
-from flashmd.nn.filter_spline import hermite_coefficients as hermite_coefficients
 from flashmd.nn.filter_table import FilterTable as FilterTable
 from flashmd.nn.filter_table import tabulate as tabulate
 from flashmd.nn.frames import FrameEnergies as FrameEnergies

@@ -8,16 +8,17 @@ which reads the table has continuous forces, and the exact gradient of that ener
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from flashmd.errors import message
-from flashmd.nn.filter_spline import FilterSpline, hermite_coefficients
 from flashmd.nn.mlp import value_and_slope
 from flashmd.nn.radial_basis import ExpNormalBasis, GaussianBasis
-from flashmd.nn.schnet import SchNet
+from flashmd.nn.schnet import Convolution, SchNet
+from flashmd.ops import Edges, sort_pairs, spline_conv
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,20 @@ class FilterTable:
         """Return the table in another dtype or on another device."""
         return FilterTable(self.values.to(target), self.slopes.to(target), self.cutoff)
 
-    def spline(self) -> FilterSpline:
-        """Return the same filters as polynomials of each interval, differentiable in values and slopes."""
-        return FilterSpline(hermite_coefficients(self.values, self.slopes, self.spacing), self.cutoff)
+    def convolutions(self, edges: Edges, distance: Tensor, *, backend: str = "kernel") -> list[Convolution]:
+        """Return the convolution of each block over pairs, differentiable twice in features, table and distances.
+
+        Args:
+            edges: one edge of each pair, see :func:`flashmd.nn.half_edges`.
+            distance: [n_pairs], nm.
+            backend: "kernel" or "reference".
+        """
+        pairs = sort_pairs(distance, edges, n_intervals=self.n_knots - 1, cutoff=self.cutoff, backend=backend)
+        blocks = zip(self.values.unbind(0), self.slopes.unbind(0), strict=True)
+        return [
+            partial(spline_conv, values=values, slopes=slopes, pairs=pairs, backend=backend)
+            for values, slopes in blocks
+        ]
 
 
 def tabulate(network: SchNet, n_knots: int) -> FilterTable:

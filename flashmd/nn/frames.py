@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from flashmd.nn.filter_spline import FilterSpline
-from flashmd.nn.filter_table import tabulate
+from flashmd.nn.filter_table import FilterTable, tabulate
 from flashmd.nn.schnet import SchNet
 from flashmd.ops import Edges, edge_geometry
 from flashmd.system import System
@@ -53,16 +52,16 @@ class FrameEnergies(nn.Module):
         """Number of pairs of a frame."""
         return self.n_beads * (self.n_beads - 1) // 2
 
-    def spline(self) -> FilterSpline | None:
+    def table(self) -> FilterTable | None:
         """Return the table of the network as it is now, differentiable in its parameters, or None without tables."""
-        return None if self.n_knots is None else tabulate(self.network, self.n_knots).spline()
+        return None if self.n_knots is None else tabulate(self.network, self.n_knots)
 
-    def forward(self, positions: Tensor, spline: FilterSpline | None = None) -> Tensor:
+    def forward(self, positions: Tensor, table: FilterTable | None = None) -> Tensor:
         """Return the energies of frames.
 
         Args:
             positions: [n_frames, n_beads, 3], nm.
-            spline: table of the network where one exists already, see `spline`.
+            table: table of the network where one exists already, see `table`.
 
         Returns:
             [n_frames], kJ/mol.
@@ -71,8 +70,8 @@ class FrameEnergies(nn.Module):
         system, edges = self._frames(positions)
         system = system.with_positions(positions.reshape(-1, 3))
         distance = edge_geometry(system, edges, backend=self.backend)[1]
-        spline = self.spline() if spline is None else spline
-        atoms: Tensor = self.network(system.types, edges, distance, half=True, spline=spline, backend=self.backend)
+        table = self.table() if table is None else table
+        atoms: Tensor = self.network(system.types, edges, distance, half=True, table=table, backend=self.backend)
         return atoms.view(n_frames, self.n_beads).sum(1)
 
     def _frames(self, positions: Tensor) -> tuple[System, Edges]:

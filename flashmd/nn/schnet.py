@@ -7,19 +7,25 @@ envelope multiplies the filters in every block, also where the basis has an enve
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from flashmd.errors import message
 from flashmd.nn.cutoff import make_envelope
-from flashmd.nn.filter_spline import Convolution, FilterSpline
 from flashmd.nn.mlp import MLP, activation, dense
 from flashmd.nn.radial_basis import ExpNormalBasis, GaussianBasis
 from flashmd.ops import Edges, cfconv, cfconv_transposed
+
+if TYPE_CHECKING:
+    from flashmd.nn.filter_table import FilterTable
+
+Convolution = Callable[[Tensor], Tensor]
+"""From sent features [n_atoms, n_filters] to summed messages of the same shape."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +198,7 @@ class SchNet(nn.Module):
         distance: Tensor,
         *,
         half: bool = False,
-        spline: FilterSpline | None = None,
+        table: FilterTable | None = None,
         backend: str = "kernel",
     ) -> Tensor:
         """Return the energy of every atom.
@@ -202,8 +208,8 @@ class SchNet(nn.Module):
             edges: directed edges.
             distance: [n_edges], nm.
             half: `edges` holds one edge of each pair (:func:`flashmd.nn.half_edges`), over which both atoms send.
-            spline: read the filters from this table of the network instead of evaluating them for each edge; needs
-                `half`.
+            table: read the filters from this table of the network (:func:`flashmd.nn.tabulate`) instead of evaluating
+                them for each edge; needs `half`.
             backend: "kernel" or "reference", see :func:`flashmd.ops.cfconv`.
 
         Returns:
@@ -212,13 +218,13 @@ class SchNet(nn.Module):
         Raises:
             ValueError: a table is given with edges of both directions.
         """
-        if spline is None:
+        if table is None:
             convolutions = self._convolutions(edges, distance, half=half, backend=backend)
         elif half:
-            convolutions = spline.convolutions(edges, distance, backend=backend)
+            convolutions = table.convolutions(edges, distance, backend=backend)
         else:
             got, fix = "both directions", "pass `half_edges(edges)` with `half=True`"
-            raise ValueError(message("`edges` with `spline`", "one edge of each pair", got, fix))
+            raise ValueError(message("`edges` with `table`", "one edge of each pair", got, fix))
         features = self.embedding(types)
         for block, convolve in zip(self.blocks, convolutions, strict=True):
             features = block(features, convolve)

@@ -1,32 +1,40 @@
 r"""Continuous-filter convolution with filters read from a table, and the operators that close it to second order.
 
-A table gives in interval :math:`i` of the distance, at the fraction :math:`u` of it, the filter
-:math:`W = \sum_k c_{ik} u^k` of every channel. Each unordered pair (t, s) sends both ways:
+A table gives values :math:`v` and slopes :math:`s` of the filter of every channel at knots of the spacing :math:`h`. At
+the fraction :math:`u` of interval :math:`i`, with :math:`\Delta = v_{i+1} - v_i`, the filter is the cubic between them,
+
+.. math:: W = v_i + u \bigl(h s_i + u \bigl((3 \Delta - 2 h s_i - h s_{i+1})
+          + u (h s_i + h s_{i+1} - 2 \Delta)\bigr)\bigr) = \sum_k c_k(v, s)\, u^k
+
+Each unordered pair (t, s) sends both ways:
 
 .. math:: a_t = \sum_s x_s W_{ts}, \qquad a_s = \sum_t x_t W_{ts}
 
 With a gradient :math:`g` of the result and :math:`p = g_t x_s + g_s x_t`, the first derivatives are
 
-.. math:: \bar x = \mathrm{conv}(g; W), \qquad \bar u = \langle p, W' \rangle, \qquad \bar c_{ik} = \sum p\, u^k
+.. math:: \bar x = \mathrm{conv}(g; W), \qquad \bar u = \langle p, W' \rangle, \qquad \bar c_k = \sum p\, u^k
 
-and with cotangents :math:`\dot x, \dot u, \dot c` of these, :math:`\dot W = W' \dot u + \sum_k \dot c_{ik} u^k` and
+and :math:`\bar v, \bar s` follow from :math:`\bar c`, of which they are linear functions. With cotangents
+:math:`\dot x, \dot u, \dot v, \dot s` of these, :math:`\dot W = W' \dot u + W_{\dot v, \dot s}` and
 :math:`q = g_t \dot x_s + g_s \dot x_t`, the second ones are
 
 .. math:: \bar g = \mathrm{conv}(\dot x; W) + \mathrm{conv}(x; \dot W), \qquad \bar x = \mathrm{conv}(g; \dot W)
 
-.. math:: \bar u = \langle q, W' \rangle + \langle p, W'' \dot u + \dot W_c' \rangle, \qquad
-          \bar c_{ik} = \sum q\, u^k + p\, \dot u\, k u^{k-1}
+.. math:: \bar u = \langle q, W' \rangle + \langle p, W'' \dot u + W_{\dot v, \dot s}' \rangle, \qquad
+          \bar c_k = \sum q\, u^k + p\, \dot u\, k u^{k-1}
 
-where :math:`\dot W_c` is the part of :math:`\dot c`. Nothing of the size pairs x channels is stored: all is computed
-again. Forces of a trained potential need no third derivative; asking for one raises an error.
+Nothing of the size pairs x channels is stored: all is computed again. Training on forces needs no third derivative;
+asking for one raises an error.
 
-============================  =======================================
+============================  =============================================
 symbol                        variable
-============================  =======================================
+============================  =============================================
 :math:`x`, :math:`g`          `features`, `grad`
-:math:`u`, :math:`i`          `SortedPairs.fraction`, `.interval`
-:math:`c`                     `coefficients`
-============================  =======================================
+:math:`u`, :math:`h`          `SortedPairs.fraction`, `SortedPairs.spacing`
+:math:`v`, :math:`s`          `values`, `slopes`
+============================  =============================================
+
+Source of the cubic: de Boor, A Practical Guide to Splines, doi:10.1007/978-1-4612-6333-3, chapter IV.
 """
 
 from __future__ import annotations
@@ -53,12 +61,14 @@ class SortedPairs:
         index: [4, n_pairs], int32, receiver, sender, interval and place in the list of edges.
         groups: [2, n_atoms + 2], int32, for the kernels: atoms and pairs that may be worked on together.
         n_intervals: intervals of the table.
+        spacing: width of an interval, nm.
     """
 
     fraction: Tensor
     index: Tensor
     groups: Tensor
     n_intervals: int
+    spacing: float
 
     @property
     def n_atoms(self) -> int:
@@ -98,21 +108,23 @@ def sort_pairs(
     sort = _SORT if use_kernels(backend) else _sort
     index, groups = sort(distance.detach(), edges.receiver, edges.sender, edges.n_atoms, n_intervals, cutoff)
     fraction = distance.index_select(0, index[3]) * (n_intervals / cutoff) - index[2]
-    return SortedPairs(fraction, index, groups, n_intervals)
+    return SortedPairs(fraction, index, groups, n_intervals, cutoff / n_intervals)
 
 
-def spline_conv(features: Tensor, coefficients: Tensor, pairs: SortedPairs, *, backend: str = "kernel") -> Tensor:
+def spline_conv(
+    features: Tensor, values: Tensor, slopes: Tensor, *, pairs: SortedPairs, backend: str = "kernel"
+) -> Tensor:
     """Sum the features of both atoms of each pair, times the filter of its distance.
 
     Args:
         features: [n_atoms, n_channels].
-        coefficients: [n_intervals, 4, n_channels], powers of the fraction of an interval, see
-            :func:`flashmd.nn.hermite_coefficients`.
-        pairs: pairs of the batch.
+        values: [n_knots, n_channels], filters at equally spaced distances from zero to the cutoff.
+        slopes: [n_knots, n_channels], their derivatives, nm^-1.
+        pairs: pairs of the batch, sorted for this table.
         backend: "kernel" or "reference".
 
     Returns:
-        [n_atoms, n_channels], deterministic, differentiable twice in features, coefficients and distances.
+        [n_atoms, n_channels], deterministic, differentiable twice in features, table and distances.
 
     Raises:
         ValueError: the shapes do not match.
@@ -124,25 +136,26 @@ def spline_conv(features: Tensor, coefficients: Tensor, pairs: SortedPairs, *, b
         >>> from flashmd.ops import Edges, sort_pairs, spline_conv
         >>> edges = Edges.from_pairs(torch.tensor([0]), torch.tensor([1]), 2)
         >>> pairs = sort_pairs(torch.tensor([0.5]), edges, n_intervals=1, cutoff=1.0, backend="reference")
-        >>> table = torch.tensor([[[1.0], [0.0], [4.0], [0.0]]])  # W = 1 + 4 u^2
-        >>> spline_conv(torch.tensor([[3.0], [5.0]]), table, pairs, backend="reference").tolist()
-        [[10.0], [6.0]]
+        >>> features, values, slopes = torch.tensor([[3.0], [5.0]]), torch.tensor([[2.0], [4.0]]), torch.zeros(2, 1)
+        >>> spline_conv(features, values, slopes, pairs=pairs, backend="reference").tolist()
+        [[15.0], [9.0]]
     """
-    shape = (pairs.n_intervals, 4, features.shape[-1])
     if features.dim() != 2 or features.shape[0] != pairs.n_atoms:
         fix = "pass one row for each atom"
         raise ValueError(message("`features`", f"shape ({pairs.n_atoms}, n_channels)", f"{tuple(features.shape)}", fix))
-    if tuple(coefficients.shape) != shape:
-        fix = "sort the pairs for this table"
-        raise ValueError(message("`coefficients`", f"shape {shape}", f"{tuple(coefficients.shape)}", fix))
-    for name, tensor in (("coefficients", coefficients), ("distance", pairs.fraction)):
+    shape = (pairs.n_intervals + 1, features.shape[1])
+    for name, tensor in (("values", values), ("slopes", slopes)):
+        if tuple(tensor.shape) != shape:
+            fix = "sort the pairs for this table"
+            raise ValueError(message(f"`{name}`", f"shape {shape}", f"{tuple(tensor.shape)}", fix))
+    for name, tensor in (("values", values), ("slopes", slopes), ("distance", pairs.fraction)):
         if tensor.dtype != features.dtype:
             fix = f"convert it with `.to({features.dtype})`"
             raise TypeError(message(f"`{name}`", f"{features.dtype}", f"{tensor.dtype}", fix))
     if use_kernels(backend):
-        result: Tensor = _CONV(features, pairs.fraction, coefficients, pairs.index, pairs.groups)
+        result: Tensor = _CONV(features, pairs.fraction, values, slopes, pairs.index, pairs.groups, pairs.spacing)
         return result
-    return _reference(features, pairs.fraction, coefficients, pairs.index)
+    return _reference(features, values, slopes, pairs)
 
 
 def _sort(
@@ -159,13 +172,15 @@ def _sort(
     return index, groups
 
 
-def _reference(features: Tensor, fraction: Tensor, coefficients: Tensor, index: Tensor) -> Tensor:
+def _reference(features: Tensor, values: Tensor, slopes: Tensor, pairs: SortedPairs) -> Tensor:
     """Convolve in plain PyTorch: the truth the kernels are measured against."""
-    inside = torch.nonzero(index[2] < coefficients.shape[0])[:, 0]
-    receiver, sender, interval = index[:3].to(torch.int64)[:, inside]
-    c0, c1, c2, c3 = coefficients[interval].unbind(1)
-    u = fraction[inside][:, None]
-    filters = ((c3 * u + c2) * u + c1) * u + c0
+    inside = torch.nonzero(pairs.index[2] < pairs.n_intervals)[:, 0]
+    receiver, sender, left = pairs.index[:3].to(torch.int64)[:, inside]
+    u = pairs.fraction[inside][:, None]
+    slope, next_slope = slopes[left] * pairs.spacing, slopes[left + 1] * pairs.spacing
+    rise = values[left + 1] - values[left]
+    bend = slope + next_slope - 2.0 * rise
+    filters = ((bend * u + (rise - slope - bend)) * u + slope) * u + values[left]
     out = torch.zeros_like(features).index_add(0, receiver, features[sender] * filters)
     return out.index_add(0, sender, features[receiver] * filters)
 
@@ -185,21 +200,26 @@ def _conv_backward(ctx: Any, grad: Tensor | None) -> Gradients:
     nothing: Gradients = (None,) * ctx.n_inputs
     if grad is None:
         return nothing
-    wanted = wanted_gradients(ctx)[:3]
-    found = _BACKWARD(grad, *ctx.saved_tensors, *wanted)
-    return *(each if want else None for each, want in zip(found, wanted, strict=True)), *nothing[3:]
+    spacing = ctx.others[0]
+    wanted = wanted_gradients(ctx)[:4]
+    found = _BACKWARD(grad, *ctx.saved_tensors, spacing, wanted[0], wanted[1], wanted[2] or wanted[3])
+    return *(each if want else None for each, want in zip(found, wanted, strict=True)), *nothing[4:]
 
 
 def _backward_backward(ctx: Any, *dots: Tensor | None) -> Gradients:
     nothing: Gradients = (None,) * ctx.n_inputs
+    spacing, want_features, want_fraction, want_table, *_ = ctx.others
     # Results that were not wanted are empty, and so are their cotangents where autograd makes all of them.
-    dots = tuple(dot if made else None for dot, made in zip(dots, ctx.others, strict=False))
+    made = (want_features, want_fraction, want_table, want_table)
+    dots = tuple(dot if each else None for dot, each in zip(dots, made, strict=True))
     if all(dot is None for dot in dots):
         return nothing
     *values, index, groups = ctx.saved_tensors
-    wanted = wanted_gradients(ctx)[:4]
-    found = _DOUBLE_BACKWARD(*values, *dots, index, groups, wanted[2])
-    return *(each if want else None for each, want in zip(found, wanted, strict=True)), *nothing[4:]
+    if (dots[2] is None) != (dots[3] is None):
+        dots = *dots[:2], *(torch.zeros_like(values[3]) if dot is None else dot for dot in dots[2:])
+    wanted = wanted_gradients(ctx)[:5]
+    found = _DOUBLE_BACKWARD(*values, *dots, index, groups, spacing, wanted[2])
+    return *(each if want else None for each, want in zip(found, wanted, strict=True)), *nothing[5:]
 
 
 def _fake_sort(
@@ -215,53 +235,30 @@ def _fake_conv(features: Tensor, *others: Any) -> Tensor:
     return torch.empty_like(features, memory_format=torch.contiguous_format)
 
 
-def _fake_backward(
-    grad: Tensor,
-    features: Tensor,
-    fraction: Tensor,
-    coefficients: Tensor,
-    index: Tensor,
-    groups: Tensor,
-    want_features: bool,
-    want_fraction: bool,
-    want_coefficients: bool,
-    instruction_set: int = -1,
-) -> tuple[Tensor, ...]:
-    del grad, index, groups, instruction_set
-    wanted = (want_features, want_fraction, want_coefficients)
-    values = (features, fraction, coefficients)
-    return tuple(each.new_empty(each.shape if want else (0,)) for each, want in zip(values, wanted, strict=True))
+def _fake_backward(grad: Tensor, features: Tensor, fraction: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    del grad
+    values, slopes, _, _, _, want_features, want_fraction, want_table = others[:8]
+    wanted = (want_features, want_fraction, want_table, want_table)
+    likes = (features, fraction, values, slopes)
+    return tuple(each.new_empty(each.shape if want else (0,)) for each, want in zip(likes, wanted, strict=True))
 
 
-def _fake_double_backward(
-    grad: Tensor,
-    features: Tensor,
-    fraction: Tensor,
-    coefficients: Tensor,
-    dot_features: Tensor | None,
-    dot_fraction: Tensor | None,
-    dot_coefficients: Tensor | None,
-    index: Tensor,
-    groups: Tensor,
-    want_fraction: bool,
-    instruction_set: int = -1,
-) -> tuple[Tensor, ...]:
-    del dot_features, dot_fraction, dot_coefficients, index, groups, instruction_set
-    to_fraction = fraction.new_empty(fraction.shape if want_fraction else (0,))
-    values = (each.new_empty(each.shape) for each in (grad, features, coefficients))
-    to_grad, to_features, to_coefficients = values
-    return to_grad, to_features, to_fraction, to_coefficients
+def _fake_double_backward(grad: Tensor, features: Tensor, fraction: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    values, slopes, *_ = others
+    want_fraction = others[9]
+    likes = (grad, features, fraction, values, slopes)
+    return tuple(each.new_empty((0,) if each is fraction and not want_fraction else each.shape) for each in likes)
 
 
 _SORT = Operator("spline_sort", _fake_sort)
-_CONV = Operator("spline_conv", _fake_conv, _conv_backward, setup_context=_save_inputs, n_differentiable=3)
+_CONV = Operator("spline_conv", _fake_conv, _conv_backward, setup_context=_save_inputs, n_differentiable=4)
 _BACKWARD = Operator(
-    "spline_conv_backward", _fake_backward, _backward_backward, setup_context=_save_inputs, n_differentiable=4
+    "spline_conv_backward", _fake_backward, _backward_backward, setup_context=_save_inputs, n_differentiable=5
 )
 _DOUBLE_BACKWARD = Operator(
     "spline_conv_double_backward",
     _fake_double_backward,
     no_derivative("spline_conv"),
     setup_context=save_nothing,
-    n_differentiable=7,
+    n_differentiable=9,
 )

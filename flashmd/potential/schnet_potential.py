@@ -88,8 +88,8 @@ class SchNetPotential(Potential):
         self._check_dtype(system)
         edges = self.verlet_list.update_half(system)
         distance = edge_geometry(system, edges, backend=self.backend)[1]
-        spline = None if self.n_knots is None else tabulate(self.network, self.n_knots).spline()
-        energy: Tensor = self.network(system.types, edges, distance, half=True, spline=spline, backend=self.backend)
+        table = None if self.n_knots is None else tabulate(self.network, self.n_knots)
+        energy: Tensor = self.network(system.types, edges, distance, half=True, table=table, backend=self.backend)
         return energy
 
     def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:

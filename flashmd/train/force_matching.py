@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flashmd.nn import FilterSpline, FrameEnergies
+from flashmd.nn import FilterTable, FrameEnergies
 from flashmd.potential import Potential
 from flashmd.train.dataset import ForceDataset
 
@@ -29,14 +29,14 @@ _PRIOR_FRAMES_AT_ONCE = 512
 
 
 def network_forces(
-    energies: FrameEnergies, positions: Tensor, *, spline: FilterSpline | None = None, create_graph: bool = False
+    energies: FrameEnergies, positions: Tensor, *, table: FilterTable | None = None, create_graph: bool = False
 ) -> Tensor:
     """Return the forces of a network.
 
     Args:
         energies: network on the frames of a molecule.
         positions: [n_frames, n_beads, 3], nm.
-        spline: table of the network, see :class:`flashmd.nn.FrameEnergies`.
+        table: table of the network, see :class:`flashmd.nn.FrameEnergies`.
         create_graph: keep the graph, to differentiate the forces by the parameters.
 
     Returns:
@@ -44,7 +44,7 @@ def network_forces(
     """
     with torch.enable_grad():
         leaf = positions.detach().requires_grad_()
-        gradient = torch.autograd.grad(energies(leaf, spline).sum(), leaf, create_graph=create_graph)[0]
+        gradient = torch.autograd.grad(energies(leaf, table).sum(), leaf, create_graph=create_graph)[0]
     return -gradient
 
 
@@ -60,18 +60,20 @@ def accumulate_gradient_(energies: FrameEnergies, positions: Tensor, target: Ten
         scale: unit of the squared error, (kJ/mol/nm)^2.
     """
     inputs: list[Tensor] = [p for p in energies.network.parameters() if p.requires_grad]
-    made, spline = energies.spline(), None
+    made, table = energies.table(), None
     if made is not None:
-        spline = FilterSpline(made.coefficients.detach().requires_grad_(), made.cutoff)
-        inputs.append(spline.coefficients)
+        values, slopes = (each.detach().requires_grad_() for each in (made.values, made.slopes))
+        table = FilterTable(values, slopes, made.cutoff)
+        inputs += [values, slopes]
     chunk, total = _frames_at_once(energies), torch.zeros((), dtype=torch.float64)
     for x, f in zip(positions.split(chunk), target.split(chunk), strict=True):
-        error = network_forces(energies, x, spline=spline, create_graph=True) - f
+        error = network_forces(energies, x, table=table, create_graph=True) - f
         loss = (error * error).sum() / (scale * target.numel())
         torch.autograd.backward(loss, inputs=inputs)
         total += loss.detach().to(total)
-    if made is not None and spline is not None:
-        torch.autograd.backward(made.coefficients, spline.coefficients.grad, inputs=inputs[:-1])
+    if made is not None and table is not None:
+        gradient = [table.values.grad, table.slopes.grad]
+        torch.autograd.backward([made.values, made.slopes], gradient, inputs=inputs[:-2])
     return float(total)
 
 
@@ -79,9 +81,9 @@ def mean_square_error(energies: FrameEnergies, positions: Tensor, target: Tensor
     """Return the mean square of a force component's error, (kJ/mol/nm)^2; arguments as `accumulate_gradient_`."""
     chunk, total = _frames_at_once(energies), torch.zeros((), dtype=torch.float64)
     with torch.no_grad():
-        spline = energies.spline()
+        table = energies.table()
     for x, f in zip(positions.split(chunk), target.split(chunk), strict=True):
-        total += (network_forces(energies, x, spline=spline) - f).double().square().sum()
+        total += (network_forces(energies, x, table=table) - f).double().square().sum()
     return float(total) / target.numel()
 
 

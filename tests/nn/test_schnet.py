@@ -8,8 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from flashmd.nn import MLP, ExpNormalBasis, GaussianBasis, SchNet, SchNetConfig, half_edges
+from flashmd.nn import (
+    MLP,
+    ExpNormalBasis,
+    FilterTable,
+    GaussianBasis,
+    SchNet,
+    SchNetConfig,
+    half_edges,
+    tabulate,
+)
 from flashmd.nn.closed_form import energy_and_slope
+from flashmd.nn.filter_table import interpolate
 from flashmd.nn.mlp import activate_, activation, shifted_softplus
 from flashmd.ops import Edges, edge_geometry, neighbor_list
 from flashmd.system import System
@@ -197,3 +207,22 @@ def test_wrong_choices_are_named() -> None:
         SchNetConfig(n_types=3, n_blocks=0)
     with pytest.raises(ValueError, match=r"`widths`: expected an input and an output width, got \[3\]"):
         MLP([3], activation_name="tanh", generator=torch.Generator())
+
+
+def test_network_through_a_table_is_the_network_with_interpolated_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = SchNet(SchNetConfig(**SMALL), seed=1).double()
+    table = tabulate(network, 17)
+    edges = Edges.from_pairs(torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]), 3)
+    types, distance = torch.tensor([1, 2, 3]), torch.tensor([0.3, 1.2, 1.6], dtype=torch.float64)
+    monkeypatch.setattr(SchNet, "filters", lambda self, d: interpolate(table, d))
+    expected = network(types, edges, distance, half=True)
+    for backend in ("kernel", "reference"):
+        found = network(types, edges, distance, half=True, table=table, backend=backend)
+        torch.testing.assert_close(found, expected, rtol=0.0, atol=1e-13)
+
+
+def test_a_table_needs_half_pairs() -> None:
+    network, edges = SchNet(SchNetConfig(**SMALL)), Edges.from_pairs(torch.tensor([0, 1]), torch.tensor([1, 0]), 2)
+    table = FilterTable(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4), 1.5)
+    with pytest.raises(ValueError, match="`edges` with `table`: expected one edge of each pair, got both directions"):
+        network(torch.tensor([1, 2]), edges, torch.tensor([0.4, 0.4]), table=table)

@@ -34,10 +34,31 @@ FLASHMD_INLINE void add_some(T* to, Vec<T> value, int64_t width) {
   store_some(to, load_some(to, width) + value, width);
 }
 
+// Powers of the fraction of an interval; or the gradient with respect to them.
 template <typename T>
 struct Cubic {
   Vec<T> c0, c1, c2, c3;
 };
+
+// Values and scaled slopes at both ends of an interval; or the gradient with respect to them.
+template <typename T>
+struct Hermite {
+  Vec<T> value, slope, next_value, next_slope;
+};
+
+// The polynomial between two knots (de Boor, doi:10.1007/978-1-4612-6333-3, chapter IV).
+template <typename T>
+FLASHMD_INLINE Cubic<T> between(const Hermite<T>& ends) {
+  const Vec<T> rise = ends.next_value - ends.value, bend = ends.slope + ends.next_slope - (rise + rise);
+  return {ends.value, ends.slope, rise - ends.slope - bend, bend};
+}
+
+// The transpose of `between`.
+template <typename T>
+FLASHMD_INLINE Hermite<T> to_ends(const Cubic<T>& grad) {
+  const Vec<T> bend = grad.c3 - grad.c2, rise = grad.c2 - (bend + bend);
+  return {grad.c0 - rise, grad.c1 - grad.c2 + bend, rise, bend};
+}
 
 template <typename T>
 struct Quadratic {

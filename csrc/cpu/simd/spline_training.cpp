@@ -1,6 +1,6 @@
 // Convolution with tabulated filters and its derivatives, sixteen channels at a time.
 //
-// The pairs are sorted by interval, so the coefficients of an interval and their gradients stay in registers over the
+// The pairs are sorted by interval, so the polynomial of an interval and its gradient stay in registers over the
 // run of its pairs, while the slices of the atoms' features come from the first levels of the cache. A task owns
 // sixteen channels of its results and adds in the order of the pairs: any number of threads gives the same bits.
 
@@ -51,20 +51,26 @@ void unpack(const SplineInput<T>& input, const Task& task, const T* from, T* row
   }
 }
 
+// The polynomial of an interval in the channels of a task.
 template <typename T>
-Cubic<T> cubic(const SplineInput<T>& input, const T* coefficients, const Task& task, int64_t interval) {
-  const T* from = coefficients + interval * 4 * input.n_channels + task.chunk * kLanes;
-  return {load_some(from, task.width), load_some(from + input.n_channels, task.width),
-          load_some(from + 2 * input.n_channels, task.width), load_some(from + 3 * input.n_channels, task.width)};
+FLASHMD_INLINE Cubic<T> cubic(const SplineInput<T>& input, const SplineKnots<const T>& table, const Task& task,
+                              int64_t interval) {
+  const int64_t at = interval * input.n_channels + task.chunk * kLanes, next = at + input.n_channels;
+  return between<T>({load_some(table.values + at, task.width), load_some(table.slopes + at, task.width) * input.spacing,
+                     load_some(table.values + next, task.width),
+                     load_some(table.slopes + next, task.width) * input.spacing});
 }
 
+// Add the gradient with respect to the polynomial of an interval to that of its knots.
 template <typename T>
-void add_cubic(const SplineInput<T>& input, T* coefficients, const Task& task, int64_t interval, const Cubic<T>& sum) {
-  T* to = coefficients + interval * 4 * input.n_channels + task.chunk * kLanes;
-  add_some(to, sum.c0, task.width);
-  add_some(to + input.n_channels, sum.c1, task.width);
-  add_some(to + 2 * input.n_channels, sum.c2, task.width);
-  add_some(to + 3 * input.n_channels, sum.c3, task.width);
+FLASHMD_INLINE void add_cubic(const SplineInput<T>& input, const SplineKnots<T>& table, const Task& task,
+                              int64_t interval, const Cubic<T>& sum) {
+  const int64_t at = interval * input.n_channels + task.chunk * kLanes, next = at + input.n_channels;
+  const Hermite<T> ends = to_ends(sum);
+  add_some(table.values + at, ends.value, task.width);
+  add_some(table.slopes + at, ends.slope * input.spacing, task.width);
+  add_some(table.values + next, ends.next_value, task.width);
+  add_some(table.slopes + next, ends.next_slope * input.spacing, task.width);
 }
 
 // Call body(interval, begin, end) for the runs of pairs of one interval.
@@ -109,10 +115,10 @@ void sum_partial(const SplineInput<T>& input, const T* partial, T* out) {
 }
 
 template <typename T>
-void clear(const SplineInput<T>& input, T* coefficients) {
-  const int64_t size = input.pairs.n_intervals * 4 * input.n_channels;
+void clear(const SplineInput<T>& input, const SplineKnots<T>& table) {
+  const int64_t size = (input.pairs.n_intervals + 1) * input.n_channels;
   parallel_for(size, 1 << 16, [&](int64_t begin, int64_t end) {
-    for (int64_t k = begin; k < end; ++k) coefficients[k] = T(0);
+    for (int64_t k = begin; k < end; ++k) table.values[k] = table.slopes[k] = T(0);
   });
 }
 
@@ -121,7 +127,7 @@ void convolve_task(const SplineInput<T>& input, const SplineWorkspace<T>& work, 
   const T* x = packed<T>(input, work, 0, task, input.features);
   T* a = packed<T>(input, work, 1, task, nullptr);
   for_runs(input, task, [&](int64_t interval, int64_t begin, int64_t end) {
-    const Cubic<T> c = cubic(input, input.coefficients, task, interval);
+    const Cubic<T> c = cubic(input, input.table, task, interval);
     for (int64_t p = begin; p < end; ++p) {
       const int64_t t = input.pairs.receiver[p] * kLanes, s = input.pairs.sender[p] * kLanes;
       const Vec<T> w = value(c, splat(input.fraction[p]));
@@ -132,15 +138,15 @@ void convolve_task(const SplineInput<T>& input, const SplineWorkspace<T>& work, 
   unpack(input, task, a, out);
 }
 
-template <bool kFeatures, bool kFraction, bool kCoefficients, typename T>
+template <bool kFeatures, bool kFraction, bool kTable, typename T>
 void first_task(const SplineInput<T>& input, const SplineWorkspace<T>& work, const Task& task,
                 const SplineOutput<T>& out) {
   const T* g = packed<T>(input, work, 0, task, input.grad);
-  const T* x = kFraction || kCoefficients ? packed<T>(input, work, 1, task, input.features) : nullptr;
+  const T* x = kFraction || kTable ? packed<T>(input, work, 1, task, input.features) : nullptr;
   T* to_x = kFeatures ? packed<T>(input, work, 2, task, nullptr) : nullptr;
   LaneSums<T> sums(kFraction ? work.partial + task.chunk * input.pairs.n_pairs : nullptr, task.first_pair);
   for_runs(input, task, [&](int64_t interval, int64_t begin, int64_t end) {
-    const Cubic<T> c = cubic(input, input.coefficients, task, interval);
+    const Cubic<T> c = cubic(input, input.table, task, interval);
     const Quadratic<T> slope = derivative(c);
     Cubic<T> to_c{};
     for (int64_t p = begin; p < end; ++p) {
@@ -151,19 +157,19 @@ void first_task(const SplineInput<T>& input, const SplineWorkspace<T>& work, con
         add(to_x + t, g_s * w);
         add(to_x + s, g_t * w);
       }
-      if constexpr (kFraction || kCoefficients) {
+      if constexpr (kFraction || kTable) {
         const Vec<T> product = g_t * load(x + s) + g_s * load(x + t);
         if constexpr (kFraction) sums.add(p, product * value(slope, u));
-        if constexpr (kCoefficients) accumulate(to_c, product, u);
+        if constexpr (kTable) accumulate(to_c, product, u);
       }
     }
-    if constexpr (kCoefficients) add_cubic(input, out.coefficients, task, interval, to_c);
+    if constexpr (kTable) add_cubic(input, out.table, task, interval, to_c);
   });
   if constexpr (kFraction) sums.finish();
   if constexpr (kFeatures) unpack(input, task, to_x, out.features);
 }
 
-// kFull: with the gradient to the fractions and a cotangent of the coefficients' gradient. Training needs neither.
+// kFull: with the gradient to the fractions and a cotangent of the table's gradient. Training needs neither.
 template <bool kFull, typename T>
 void second_task(const SplineInput<T>& input, const SplineCotangent<T>& cotangent, const SplineWorkspace<T>& work,
                  const Task& task, const SplineOutput<T>& out) {
@@ -174,10 +180,10 @@ void second_task(const SplineInput<T>& input, const SplineCotangent<T>& cotangen
   T* to_x = packed<T>(input, work, 4, task, nullptr);
   LaneSums<T> sums(kFull ? work.partial + task.chunk * input.pairs.n_pairs : nullptr, task.first_pair);
   for_runs(input, task, [&](int64_t interval, int64_t begin, int64_t end) {
-    const Cubic<T> c = cubic(input, input.coefficients, task, interval);
+    const Cubic<T> c = cubic(input, input.table, task, interval);
     const Quadratic<T> slope = derivative(c);
     Cubic<T> dc{}, to_c{};
-    if (kFull && cotangent.coefficients) dc = cubic(input, cotangent.coefficients, task, interval);
+    if (kFull && cotangent.table.values) dc = cubic(input, cotangent.table, task, interval);
     const Quadratic<T> slope_dc = derivative(dc);
     for (int64_t p = begin; p < end; ++p) {
       const int64_t t = input.pairs.receiver[p] * kLanes, s = input.pairs.sender[p] * kLanes;
@@ -198,22 +204,21 @@ void second_task(const SplineInput<T>& input, const SplineCotangent<T>& cotangen
         sums.add(p, first * w_slope + second * (value(derivative(slope), u) * du + value(slope_dc, u)));
       }
     }
-    add_cubic(input, out.coefficients, task, interval, to_c);
+    add_cubic(input, out.table, task, interval, to_c);
   });
   if constexpr (kFull) sums.finish();
   unpack(input, task, to_g, out.grad);
   unpack(input, task, to_x, out.features);
 }
 
-template <bool kFeatures, bool kFraction, bool kCoefficients, typename T>
+template <bool kFeatures, bool kFraction, bool kTable, typename T>
 void run_first(const SplineInput<T>& input, const SplineWorkspace<T>& work, const SplineOutput<T>& out) {
-  for_tasks(input, kCoefficients,
-            [&](const Task& task) { first_task<kFeatures, kFraction, kCoefficients>(input, work, task, out); });
+  for_tasks(input, kTable, [&](const Task& task) { first_task<kFeatures, kFraction, kTable>(input, work, task, out); });
 }
 
 template <bool kFeatures, bool kFraction, typename T>
 void choose_first(const SplineInput<T>& input, const SplineWorkspace<T>& work, const SplineOutput<T>& out) {
-  if (out.coefficients) return run_first<kFeatures, kFraction, true>(input, work, out);
+  if (out.table.values) return run_first<kFeatures, kFraction, true>(input, work, out);
   if constexpr (kFeatures || kFraction) run_first<kFeatures, kFraction, false>(input, work, out);
 }
 
@@ -226,7 +231,7 @@ void spline_convolve(const SplineInput<T>& input, const SplineWorkspace<T>& work
 
 template <typename T>
 void spline_first(const SplineInput<T>& input, const SplineWorkspace<T>& work, const SplineOutput<T>& out) {
-  if (out.coefficients) clear(input, out.coefficients);
+  if (out.table.values) clear(input, out.table);
   if (out.features) {
     out.fraction ? choose_first<true, true>(input, work, out) : choose_first<true, false>(input, work, out);
   } else {
@@ -238,8 +243,8 @@ void spline_first(const SplineInput<T>& input, const SplineWorkspace<T>& work, c
 template <typename T>
 void spline_second(const SplineInput<T>& input, const SplineCotangent<T>& cotangent, const SplineWorkspace<T>& work,
                    const SplineOutput<T>& out) {
-  clear(input, out.coefficients);
-  const bool full = out.fraction || cotangent.coefficients;
+  clear(input, out.table);
+  const bool full = out.fraction || cotangent.table.values;
   for_tasks(input, true, [&](const Task& task) {
     full ? second_task<true>(input, cotangent, work, task, out) : second_task<false>(input, cotangent, work, task, out);
   });
