@@ -17,13 +17,12 @@ from flashmd.nn.filter_table import FilterTable, tabulate
 from flashmd.nn.frozen import DenseLayer, freeze
 from flashmd.nn.packed import pack
 from flashmd.ops._extension import use_kernels
-from flashmd.potential.compiled.calibration import Inputs, layer_inputs
 from flashmd.potential.compiled.cuda import CudaLists, CudaTable
 from flashmd.potential.compiled.evaluators import Evaluator, ExactNetwork, TableKernel, TableReference
 from flashmd.potential.compiled.options import CompileOptions
-from flashmd.potential.compiled.report import CompileReport, LayerError
+from flashmd.potential.compiled.report import CompileReport
 from flashmd.potential.compiled.samples import Samples, draw_samples, errors_of
-from flashmd.potential.compiled.stored_layers import store_layers_
+from flashmd.potential.compiled.stored_layers import StoredNetwork, store_network
 from flashmd.potential.schnet_potential import SchNetPotential, check_dtype
 from flashmd.potential.verlet_list import VerletList
 from flashmd.protocols import Evaluation
@@ -31,6 +30,8 @@ from flashmd.system import System
 
 FEWEST_INTERVALS = 256
 MOST_INTERVALS = 16384
+MEASUREMENT_ATOMS = 512
+CALIBRATION_ATOMS = 1024
 CALIBRATION_SEED, MEASUREMENT_SEED = 1, 2
 """Different, so that layers are not measured on what they were fitted to."""
 
@@ -106,19 +107,19 @@ def compile_network(source: SchNetPotential, template: System, options: CompileO
     source.check(template)
     device, dtype = template.positions.device, template.positions.dtype
     network = copy.deepcopy(source.network).to(device=device, dtype=torch.float64).requires_grad_(False)
-    samples = draw_samples(network, template, seed=MEASUREMENT_SEED, backend=options.backend)
+    samples = draw_samples(network, template, n_atoms=MEASUREMENT_ATOMS, seed=MEASUREMENT_SEED, backend=options.backend)
     table = None
     if options.filters == "table":
         table, result = _refined_table(network, samples, options)
     else:
         result = _measure(make_evaluator(network, None, dtype=dtype, backend=options.backend), samples)
-    plain_error, layers = None, cast("tuple[LayerError, ...]", ())
+    stored, plain_error = None, None
     if options.storage is not None:
-        inputs = _calibrate(network, template, options)
-        stored, layers, plain = store_layers_(network, inputs, options.storage)
-        rounded = make_evaluator(plain, table, dtype=dtype, backend=options.backend)
-        plain_error = _measure(rounded, samples).force_error
-        result = _measure(make_evaluator(network, table, stored, dtype=dtype, backend=options.backend), samples)
+        stored = _store(network, template, options)
+        plain = make_evaluator(stored.plain, table, dtype=dtype, backend=options.backend)
+        plain_error = _measure(plain, samples).force_error
+        evaluator = make_evaluator(stored.network, table, stored.layers, dtype=dtype, backend=options.backend)
+        result = _measure(evaluator, samples)
     report = CompileReport(
         filters=options.filters,
         precision=options.precision,
@@ -128,9 +129,9 @@ def compile_network(source: SchNetPotential, template: System, options: CompileO
         force_error=result.force_error,
         energy_error=result.energy_error,
         plain_force_error=plain_error,
-        n_frames=samples.system.n_systems,
-        shortest=float(samples.distance.min()),
-        layers=layers,
+        n_frames=sum(each.system.n_systems for each in samples),
+        shortest=min(float(each.distance.min()) for each in samples if each.pairs.n_edges),
+        layers=() if stored is None else stored.errors,
     )
     if not result.force_error <= options.allowed:
         raise ToleranceNotMetError(report.force_error, options.allowed, _advice(options))
@@ -173,27 +174,32 @@ class _Measured:
     energy_error: float
 
 
-def _measure(evaluator: Evaluator, samples: Samples) -> _Measured:
-    system = samples.system.to(dtype=samples.dtype)
-    return _Measured(evaluator, *errors_of(samples, evaluator.evaluate(system, samples.pairs)))
+def _measure(evaluator: Evaluator, samples: list[Samples]) -> _Measured:
+    return _Measured(evaluator, *errors_of(evaluator, samples))
 
 
-def _refined_table(network: SchNet, samples: Samples, options: CompileOptions) -> tuple[FilterTable, _Measured]:
+def _refined_table(network: SchNet, samples: list[Samples], options: CompileOptions) -> tuple[FilterTable, _Measured]:
     """Return the first table, of twice as many intervals each, whose forces are within the tolerance."""
     best, intervals = math.inf, FEWEST_INTERVALS
     while intervals <= MOST_INTERVALS:
         table = tabulate(network, intervals + 1)
-        result = _measure(make_evaluator(network, table, dtype=samples.dtype, backend=options.backend), samples)
+        result = _measure(make_evaluator(network, table, dtype=samples[0].dtype, backend=options.backend), samples)
         if result.force_error <= options.allowed_of_table:
             return table, result
         best, intervals = min(best, result.force_error), 2 * intervals
     raise ToleranceNotMetError(best, options.allowed_of_table, _advice(options))
 
 
-def _calibrate(network: SchNet, template: System, options: CompileOptions) -> dict[str, Inputs]:
-    samples = draw_samples(network, template, seed=CALIBRATION_SEED, backend=options.backend)
-    filters = options.filters == "network"
-    return layer_inputs(network, samples, filters=filters, seed=CALIBRATION_SEED, backend=options.backend)
+def _store(network: SchNet, template: System, options: CompileOptions) -> StoredNetwork:
+    samples = draw_samples(network, template, n_atoms=CALIBRATION_ATOMS, seed=CALIBRATION_SEED, backend=options.backend)
+    return store_network(
+        network,
+        samples,
+        cast("torch.dtype", options.storage),
+        filters=options.filters == "network",
+        seed=CALIBRATION_SEED,
+        backend=options.backend,
+    )
 
 
 def _advice(options: CompileOptions) -> str:

@@ -7,6 +7,7 @@ distances shorter than any of theirs. Calibration and measurement draw different
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
@@ -16,14 +17,15 @@ from flashmd.errors import message
 from flashmd.nn import SchNet, half_edges
 from flashmd.nn.closed_form import energy_and_slope
 from flashmd.ops import Edges, edge_geometry, neighbor_list
+from flashmd.potential.compiled.evaluators import Evaluator
 from flashmd.potential.pair_forces import evaluate_pairs
 from flashmd.protocols import Evaluation
 from flashmd.system import System
 
 MOST_SYSTEMS = 4
 """Systems taken from a template; they are replicas or frames of few molecules as a rule."""
-WANTED_ATOMS = 512
-"""Small molecules are perturbed several times to come near this number of atoms."""
+ATOMS_AT_ONCE = 128
+"""Systems up to this size are evaluated together; the exact network needs much memory for each pair."""
 NOISE = 0.01
 """Standard deviation of every coordinate, nm: bonds and angles at room temperature vary by about as much."""
 CONTRACTION = 0.9
@@ -32,61 +34,84 @@ CONTRACTION = 0.9
 
 @dataclass(frozen=True)
 class Samples:
-    """Frames in double precision with the energies and forces of the network.
+    """Frames of one kind in double precision with the energies and forces of the network.
 
     Attributes:
-        system: all frames.
+        kind: "given", "noisy" or "contracted".
+        system: the frames.
         pairs: one edge of each pair.
         distance: [n_pairs], nm.
         exact: energies and forces of the network.
-        kinds: [n_atoms], int64: 0 for frames as given, 1 for noise, 2 for contraction.
         dtype: of the template; it holds the positions exactly.
     """
 
+    kind: str
     system: System
     pairs: Edges
     distance: Tensor
     exact: Evaluation
-    kinds: Tensor
     dtype: torch.dtype
 
 
-def draw_samples(network: SchNet, template: System, *, seed: int, backend: str) -> Samples:
+def draw_samples(network: SchNet, template: System, *, n_atoms: int, seed: int, backend: str) -> list[Samples]:
     """Perturb the frames of a template and evaluate a network there.
 
     Args:
         network: in double precision.
         template: one or more systems.
+        n_atoms: atoms of each kind to aim at: small molecules are perturbed several times, large ones once.
         seed: of the noise.
         backend: "kernel" or "reference".
 
     Raises:
         ValueError: no two atoms of the template are within the cutoff.
     """
-    systems = template.to(dtype=torch.float64).split()
-    chosen = [systems[k * len(systems) // MOST_SYSTEMS] for k in range(MOST_SYSTEMS)][-len(systems) :]
-    frames = System.concatenate(chosen)
-    n_copies = min(max(WANTED_ATOMS // max(frames.n_atoms, 1), 1), 16)
+    systems = [dataclasses.replace(each, interactions={}) for each in template.to(dtype=torch.float64).split()]
+    n_systems = min(max(n_atoms * len(systems) // max(template.n_atoms, 1), 1), MOST_SYSTEMS, len(systems))
+    frames = [systems[k * len(systems) // n_systems] for k in range(n_systems)]
+    n_copies = max(n_atoms // max(sum(each.n_atoms for each in frames), 1), 1)
     generator = torch.Generator().manual_seed(seed)
-    noisy = _shaken(frames.replicate(n_copies), generator)
-    contracted = _scaled(_shaken(frames.replicate(n_copies), generator), CONTRACTION)
-    parts = [frames, noisy, contracted]
-    system = System.concatenate([dataclasses.replace(part, interactions={}) for part in parts])
+    kinds = {
+        "given": frames,
+        "noisy": [_shaken(each, generator) for each in frames * n_copies],
+        "contracted": [_scaled(_shaken(each, generator), CONTRACTION) for each in frames * n_copies],
+    }
     dtype = template.positions.dtype
-    system = system.to(dtype=dtype).to(dtype=torch.float64)
-    kinds = torch.cat([torch.full_like(part.types, kind) for kind, part in enumerate(parts)])
-    pairs = half_edges(neighbor_list(system, network.config.cutoff_upper, backend=backend))
-    if not pairs.n_edges:
+    samples = [
+        _evaluated(network, kind, System.concatenate(group).to(dtype=dtype), backend)
+        for kind, members in kinds.items()
+        for group in _groups(members)
+    ]
+    if not any(each.pairs.n_edges for each in samples):
         expected = f"atoms within the cutoff of {network.config.cutoff_upper} nm"
         fix = "pass a structure such as the dynamics will visit"
         raise ValueError(message("`template`", expected, "no pair of them", fix))
+    return samples
+
+
+def _evaluated(network: SchNet, kind: str, rounded: System, backend: str) -> Samples:
+    system = rounded.to(dtype=torch.float64)
+    pairs = half_edges(neighbor_list(system, network.config.cutoff_upper, backend=backend))
     distance = edge_geometry(system, pairs, backend=backend)[1]
 
     def function(distance: Tensor) -> tuple[Tensor, Tensor]:
         return energy_and_slope(network, system.types, pairs, distance, backend=backend)
 
     exact = evaluate_pairs(system, pairs, function, backend=backend)
-    return Samples(system, pairs, distance, exact, kinds, dtype)
+    return Samples(kind, system, pairs, distance, exact, rounded.positions.dtype)
+
+
+def _groups(systems: list[System]) -> list[list[System]]:
+    """Put small systems together."""
+    groups: list[list[System]] = []
+    n_atoms = 0
+    for system in systems:
+        n_atoms += system.n_atoms
+        if not groups or n_atoms > ATOMS_AT_ONCE:
+            groups.append([])
+            n_atoms = system.n_atoms
+        groups[-1].append(system)
+    return groups
 
 
 def _shaken(system: System, generator: torch.Generator) -> System:
@@ -98,13 +123,23 @@ def _scaled(system: System, factor: float) -> System:
     return dataclasses.replace(system, positions=system.positions * factor, cell=system.cell * factor)
 
 
-def errors_of(samples: Samples, result: Evaluation) -> tuple[float, float]:
-    """Return the relative force error of the worst kind of frame and the energy error per atom, kJ/mol."""
-    difference = (result.forces.double() - samples.exact.forces).square().sum(1)
-    square = samples.exact.forces.square().sum(1)
-    n_kinds = 3
-    sums = square.new_zeros(2, n_kinds).index_add_(1, samples.kinds, torch.stack([difference, square]))
-    ratio = torch.where(sums[0] > 0.0, sums[0] / sums[1], 0.0).sqrt()
-    energy = (result.energy - samples.exact.energy) / samples.system.ptr.diff().clamp_min(1)
-    # A result that is not a number must not pass for a small error.
-    return float(ratio.nan_to_num(torch.inf).max()), float(energy.square().mean().sqrt())
+def errors_of(evaluator: Evaluator, samples: list[Samples]) -> tuple[float, float]:
+    """Return the relative force error of the worst kind of frame and the energy error of an atom, kJ/mol."""
+    sums: dict[str, tuple[float, float]] = {}
+    energies = []
+    for part in samples:
+        result = evaluator.evaluate(part.system.to(dtype=part.dtype), part.pairs)
+        difference = float((result.forces.double() - part.exact.forces).square().sum())
+        square = float(part.exact.forces.square().sum())
+        before = sums.get(part.kind, (0.0, 0.0))
+        sums[part.kind] = before[0] + difference, before[1] + square
+        energies.append((result.energy - part.exact.energy) / part.system.ptr.diff().clamp_min(1))
+    ratios = [_root_ratio(difference, square) for difference, square in sums.values()]
+    return max(ratios), float(torch.cat(energies).square().mean().sqrt())
+
+
+def _root_ratio(difference: float, square: float) -> float:
+    """Return the relative error; a result that is not a number must not pass for a small one."""
+    if difference == 0.0:
+        return 0.0
+    return math.sqrt(difference / square) if square > 0.0 and math.isfinite(difference) else math.inf
