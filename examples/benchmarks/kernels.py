@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from workloads import Motion, build_network, build_system
 
-from flashmd.nn import half_edges, hermite_coefficients, tabulate
+from flashmd.nn import half_edges, tabulate
 from flashmd.ops import Edges, edge_geometry, neighbor_list, sort_pairs, spline_conv
 from flashmd.potential import Potential, SchNetPotential, VerletList
 from flashmd.potential.compiled.network import make_evaluator
@@ -148,16 +148,16 @@ def training(work: Workload) -> list[Kernel]:
     """
     distance = edge_geometry(work.system, work.pairs)[1].requires_grad_()
     table = work.table.to(torch.float32)
-    coefficients = hermite_coefficients(table.values[0], table.slopes[0], table.spacing).requires_grad_()
+    values, slopes = (each[0].clone().requires_grad_() for each in (table.values, table.slopes))
     pairs = sort_pairs(distance, work.pairs, n_intervals=N_KNOTS - 1, cutoff=work.table.cutoff)
     features = torch.rand(work.system.n_atoms, work.n_filters, requires_grad=True)
     ones = torch.ones(work.system.n_atoms, work.n_filters)
 
     def forward() -> torch.Tensor:
-        return spline_conv(features, coefficients, pairs)
+        return spline_conv(features, values, slopes, pairs=pairs)
 
     def backward() -> object:
-        return torch.autograd.grad(forward(), (features, coefficients, distance), ones, retain_graph=True)
+        return torch.autograd.grad(forward(), (features, values, slopes, distance), ones, retain_graph=True)
 
     unit = ("pair and block", work.pairs.n_edges)
     n = work.n_filters

@@ -23,7 +23,7 @@ from flashmd.system import System
 FOLDER = Path(__file__).parents[2] / "examples" / "benchmarks"
 NAMES = (
     "workloads", "contestants", "machine", "results", "figures", "timing", "options", "peak_memory", "peer_pyg",
-    "peer_torchmdnet", "potential", "scaling", "kernels", "roofline",
+    "peer_torchmdnet", "potential", "scaling", "kernels", "roofline", "training_step",
 )  # fmt: skip
 TINY = ["--beads", "8", "--replicas", "1", "--rounds", "3", "--turn", "0.01"]
 FLOAT32_ERROR = 1e-5  # of forces, relative to float64; sums of some hundred products round so
@@ -150,6 +150,21 @@ def test_scaling(script: Import, tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert (row["threads"], row["contestant"], row["device"]) == ("1", "reference", "cpu")
     assert figure.stat().st_size > 10_000
     assert re.search(r"1 thread, 12 beads: time grows as replicas to the power -?0\.\d\d", capsys.readouterr().out)
+
+
+def test_training_step(script: Import, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module, written = script("training_step"), tmp_path / "training_step.csv"
+    run(module, "--beads", 12, "--rounds", 3, "--turn", 0.005, "--csv", written)
+    rows = rows_of(written)
+    assert [row["contestant"] for row in rows] == list(module.CONTESTANTS)
+    for row in rows:
+        # Every pair of so small a molecule is within the cutoff.
+        assert (row["beads"], row["frames"], row["pairs"]) == ("12", "1", "66")
+        assert float(row["fastest"]) <= float(row["seconds_per_step"]) <= float(row["slowest"])
+        assert 0 < int(row["peak_bytes"]) < 200e6
+        assert float(row["gradient_error"]) < 1e-4
+    assert float(rows[0]["ratio"]) == 1.0
+    assert "12 beads, 1 frames, 66 pairs, 1025 knots" in capsys.readouterr().out
 
 
 def test_exponent_of_a_power_law(script: Import) -> None:
