@@ -149,17 +149,18 @@ Tensor philox(int64_t seed, Tensor stream, int64_t counter, int64_t n_columns, b
 }
 
 struct NeighborTensors {
-  Tensor receiver, sender, shift, row_ptr, transpose, status;
+  Tensor receiver, sender, shift, row_ptr, transpose, col_ptr, status;
 
   NeighborOutput output() const {
-    return {mutable_data<int64_t>(receiver), mutable_data<int64_t>(sender), mutable_data<int64_t>(shift),
-            mutable_data<int64_t>(row_ptr), mutable_data<int64_t>(transpose)};
+    return {mutable_data<int64_t>(receiver), mutable_data<int64_t>(sender),    mutable_data<int64_t>(shift),
+            mutable_data<int64_t>(row_ptr),  mutable_data<int64_t>(transpose), mutable_data<int64_t>(col_ptr)};
   }
 };
 
 NeighborTensors new_lists(const Tensor& ptr, const Tensor& row_ptr, const Tensor& status, int64_t n_edges) {
   const auto one_each = [&] { return torch::stable::new_empty(ptr, {n_edges}); };
-  return {one_each(), one_each(), torch::stable::new_empty(ptr, {n_edges, 3}), row_ptr, one_each(), status};
+  const Tensor shift = torch::stable::new_empty(ptr, {n_edges, 3});
+  return {one_each(), one_each(), shift, row_ptr, one_each(), row_ptr, status};
 }
 
 // Whether there is a list to write: otherwise it stays empty and the caller reads the reason from the status.
@@ -168,12 +169,13 @@ bool has_list(const NeighborStatus& status, int64_t capacity) {
 }
 
 template <typename T>
-NeighborTensors search_on_cpu(const Batch<T>& batch, const Tensor& ptr, int64_t capacity) {
-  const cpu::NeighborSearch search(batch);
+NeighborTensors search_on_cpu(const Batch<T>& batch, const Tensor& ptr, int64_t capacity, bool half) {
+  const cpu::NeighborSearch search(batch, half);
   const NeighborStatus& found = search.status();
   const Tensor row_ptr = torch::stable::new_empty(ptr, {batch.n_atoms + 1}),
                status = torch::stable::new_empty(ptr, {3});
-  const NeighborTensors lists = new_lists(ptr, row_ptr, status, has_list(found, capacity) ? found.found : 0);
+  NeighborTensors lists = new_lists(ptr, row_ptr, status, has_list(found, capacity) ? found.found : 0);
+  if (half) lists.col_ptr = torch::stable::new_empty(row_ptr, {batch.n_atoms + 1});
   if (has_list(found, capacity)) search.write(lists.output());
   int64_t* report = mutable_data<int64_t>(status);
   report[0] = found.found;
@@ -194,8 +196,10 @@ NeighborTensors search_on_cuda(const Batch<T>& batch, const Tensor& ptr, int64_t
   return lists;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> neighbor_list(Tensor positions, Tensor ptr, Tensor cell,
-                                                                         Tensor pbc, double cutoff, int64_t capacity) {
+// Check the arguments of a search and call search(batch).
+template <typename F>
+NeighborTensors with_batch(const Tensor& positions, const Tensor& ptr, const Tensor& cell, const Tensor& pbc,
+                           double cutoff, const F& search) {
   check(cell.scalar_type() == positions.scalar_type() && pbc.scalar_type() == ScalarType::Bool,
         "`system`: expected a cell of the dtype of the positions and bool `pbc`, got others. To fix it, use "
         "`System.single`.");
@@ -204,11 +208,26 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> neighbor_list(Tensor 
   std::optional<NeighborTensors> lists;
   for_dtype(x, [&](auto zero) {
     using T = decltype(zero);
-    const Batch<T> batch{data<T>(x),      index_data(ptr), data<T>(vectors), data<bool>(flags), x.size(0),
-                         ptr.numel() - 1, cutoff};
-    lists = uses_cuda(x) ? search_on_cuda(batch, ptr, capacity) : search_on_cpu(batch, ptr, capacity);
+    lists = search(
+        Batch<T>{data<T>(x), index_data(ptr), data<T>(vectors), data<bool>(flags), x.size(0), ptr.numel() - 1, cutoff});
   });
-  return {lists->receiver, lists->sender, lists->shift, lists->row_ptr, lists->transpose, lists->status};
+  return *lists;
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> neighbor_list(Tensor positions, Tensor ptr, Tensor cell,
+                                                                         Tensor pbc, double cutoff, int64_t capacity) {
+  const NeighborTensors lists = with_batch(positions, ptr, cell, pbc, cutoff, [&](const auto& batch) {
+    return uses_cuda(positions) ? search_on_cuda(batch, ptr, capacity) : search_on_cpu(batch, ptr, capacity, false);
+  });
+  return {lists.receiver, lists.sender, lists.shift, lists.row_ptr, lists.transpose, lists.status};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> half_neighbor_list(Tensor positions, Tensor ptr,
+                                                                                      Tensor cell, Tensor pbc,
+                                                                                      double cutoff) {
+  const NeighborTensors lists = with_batch(positions, ptr, cell, pbc, cutoff,
+                                           [&](const auto& batch) { return search_on_cpu(batch, ptr, -1, true); });
+  return {lists.receiver, lists.sender, lists.shift, lists.row_ptr, lists.transpose, lists.col_ptr, lists.status};
 }
 
 void implement(torch::stable::detail::StableLibrary& m) {
@@ -242,11 +261,16 @@ STABLE_TORCH_LIBRARY_FRAGMENT(FLASHMD_LIBRARY, m) {
   m.def(
       "neighbor_list(Tensor positions, Tensor ptr, Tensor cell, Tensor pbc, float cutoff, int capacity) -> "
       "(Tensor receiver, Tensor sender, Tensor shift, Tensor row_ptr, Tensor transpose, Tensor status)");
+  m.def(
+      "half_neighbor_list(Tensor positions, Tensor ptr, Tensor cell, Tensor pbc, float cutoff) -> "
+      "(Tensor receiver, Tensor sender, Tensor shift, Tensor row_ptr, Tensor transpose, Tensor col_ptr, Tensor "
+      "status)");
 }
 
 #ifndef FLASHMD_EMULATED
 STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {
   flashmd::implement(m);
+  m.impl("half_neighbor_list", TORCH_BOX(&flashmd::half_neighbor_list));
 }
 #endif
 STABLE_TORCH_LIBRARY_IMPL(FLASHMD_LIBRARY, FLASHMD_CUDA_KEY, m) {

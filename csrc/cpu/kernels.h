@@ -38,11 +38,12 @@ void philox_normal(const RandomRequest& request, T* out);
 template <typename T>
 void philox_uniform(const RandomRequest& request, T* out);
 
-// All pairs of a batch within the cutoff, found once and written out once their number is known.
+// All pairs of a batch within the cutoff, found once and written out once their number is known: both directions of
+// each pair, or, as a half list, the one whose receiver comes first.
 class NeighborSearch {
 public:
   template <typename T>
-  explicit NeighborSearch(const Batch<T>& batch);
+  NeighborSearch(const Batch<T>& batch, bool half);
   const NeighborStatus& status() const { return status_; }
   void write(const NeighborOutput& out) const;
 
@@ -69,9 +70,12 @@ private:
   void search_bin(const Grid& grid, int64_t atom, int64_t bin, const int32_t image[3], std::vector<Entry>& found) const;
   void add_if_near(const Grid& grid, int64_t atom, int64_t other, const int32_t image[3],
                    std::vector<Entry>& found) const;
+  bool is_wanted(int64_t atom, const Entry& entry) const;
+  void write_columns(const NeighborOutput& out) const;
   void write_transpose(const NeighborOutput& out, int64_t begin, int64_t end) const;
 
   double cutoff_;
+  bool half_;
   int64_t n_atoms_;
   NeighborStatus status_{0, -1, -1};
   std::vector<double> positions_, fraction_;

@@ -30,8 +30,9 @@ bool is_finite(const double x[3]) {
 }  // namespace
 
 template <typename T>
-NeighborSearch::NeighborSearch(const Batch<T>& batch)
+NeighborSearch::NeighborSearch(const Batch<T>& batch, bool half)
     : cutoff_(batch.cutoff),
+      half_(half),
       n_atoms_(batch.n_atoms),
       positions_(batch.positions, batch.positions + 3 * batch.n_atoms),
       fraction_(3 * batch.n_atoms),
@@ -216,11 +217,19 @@ void NeighborSearch::search_bin(const Grid& grid, int64_t atom, int64_t bin, con
 // Decide from the coordinates as given, in an order of operations that both directions of a pair share.
 void NeighborSearch::add_if_near(const Grid& grid, int64_t atom, int64_t other, const int32_t image[3],
                                  std::vector<Entry>& found) const {
+  if (half_ && other < atom) return;
   Entry entry{other, {}};
   for (int d = 0; d < 3; ++d) entry.shift[d] = image[d] - wrap_[3 * other + d] + wrap_[3 * atom + d];
   const double distance = squared_distance(grid.lattice, &positions_[3 * atom], &positions_[3 * other], entry.shift);
-  const bool itself = other == atom && entry.shift[0] == 0 && entry.shift[1] == 0 && entry.shift[2] == 0;
-  if (distance < cutoff_ * cutoff_ && !itself) found.push_back(entry);
+  if (distance < cutoff_ * cutoff_ && is_wanted(atom, entry)) found.push_back(entry);
+}
+
+// An atom is no neighbour of itself. Of two opposite images of it a half list keeps that whose first shift is positive.
+bool NeighborSearch::is_wanted(int64_t atom, const Entry& entry) const {
+  if (entry.sender != atom) return true;
+  const int32_t* shift = entry.shift;
+  const int32_t leading = shift[0] != 0 ? shift[0] : shift[1] != 0 ? shift[1] : shift[2];
+  return half_ ? leading > 0 : leading != 0;
 }
 
 void NeighborSearch::write(const NeighborOutput& out) const {
@@ -239,11 +248,21 @@ void NeighborSearch::write(const NeighborOutput& out) const {
                    }
                  }
                });
+  if (half_) return write_columns(out);
   parallel_for(n_atoms_, kGrain, [&](int64_t begin, int64_t end) { write_transpose(out, begin, end); });
 }
 
-// The list is symmetric, so row i, read as the reverse edges of its entries, is column i: sorted by their receiver, and
-// within one pair of atoms in the order in which the other row holds them.
+// Counting sort by sender; edges of one sender keep their order.
+void NeighborSearch::write_columns(const NeighborOutput& out) const {
+  std::fill_n(out.col_ptr, n_atoms_ + 1, 0);
+  for (int64_t edge = 0; edge < status_.found; ++edge) ++out.col_ptr[out.sender[edge] + 1];
+  for (int64_t atom = 0; atom < n_atoms_; ++atom) out.col_ptr[atom + 1] += out.col_ptr[atom];
+  std::vector<int64_t> cursor(out.col_ptr, out.col_ptr + n_atoms_);
+  for (int64_t edge = 0; edge < status_.found; ++edge) out.transpose[cursor[out.sender[edge]]++] = edge;
+}
+
+// A full list is symmetric, so row i, read as the reverse edges of its entries, is column i: sorted by their receiver,
+// and within one pair of atoms in the order in which the other row holds them.
 void NeighborSearch::write_transpose(const NeighborOutput& out, int64_t begin, int64_t end) const {
   for (int64_t atom = begin; atom < end; ++atom) {
     int64_t first = out.row_ptr[atom];
@@ -258,7 +277,7 @@ void NeighborSearch::write_transpose(const NeighborOutput& out, int64_t begin, i
   }
 }
 
-template NeighborSearch::NeighborSearch(const Batch<float>&);
-template NeighborSearch::NeighborSearch(const Batch<double>&);
+template NeighborSearch::NeighborSearch(const Batch<float>&, bool);
+template NeighborSearch::NeighborSearch(const Batch<double>&, bool);
 
 }  // namespace flashmd::cpu

@@ -58,6 +58,7 @@ struct NeighborOutput {
   int64_t* shift;      // [n_edges, 3]
   int64_t* row_ptr;    // [n_atoms + 1]
   int64_t* transpose;  // [n_edges]
+  int64_t* col_ptr;    // [n_atoms + 1]; null for a full list, whose columns have the bounds of its rows
 };
 
 // What a search reports: `found` edges, and the first atom or system that cannot be searched, or -1.

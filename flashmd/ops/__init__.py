@@ -5,6 +5,7 @@ from flashmd.ops.edges import edge_geometry as edge_geometry
 from flashmd.ops.message_passing import cfconv as cfconv
 from flashmd.ops.message_passing import cfconv_transposed as cfconv_transposed
 from flashmd.ops.message_passing import edge_product as edge_product
+from flashmd.ops.neighbors import half_neighbor_list as half_neighbor_list
 from flashmd.ops.neighbors import neighbor_list as neighbor_list
 from flashmd.ops.radial_basis import BasisForm as BasisForm
 from flashmd.ops.radial_basis import radial_basis as radial_basis

@@ -7,12 +7,15 @@ more than half the skin since the list was built.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from flashmd.errors import message
 from flashmd.nn import half_edges
-from flashmd.ops import Edges, neighbor_list
+from flashmd.ops import Edges, half_neighbor_list, neighbor_list
 from flashmd.potential.identity import Identity
 from flashmd.system import System
 
@@ -60,35 +63,52 @@ class VerletList:
         Raises:
             ValueError: a position is not finite.
         """
-        positions = system.positions.detach()
-        if self._edges is not None and self._covers(positions, system):
-            return self._edges
-        return self._build(positions, system)
+        return self._full(self._reference(system))
 
     def update_half(self, system: System) -> Edges:
         """Return one edge of every pair within the cutoff; see `update` and :func:`flashmd.nn.half_edges`."""
-        edges = self.update(system)
+        reference = self._reference(system)
         if self._half is None:
-            self._half = half_edges(edges)
+            if self.backend == "kernel" and reference.positions.device.type == "cpu":
+                self._half = self._built(half_neighbor_list, reference)
+            else:
+                self._half = half_edges(self._full(reference))
         return self._half
 
     def restore(self, system: System, reference_positions: Tensor) -> None:
-        """Build the list as it was built from `reference_positions` ([n_atoms, 3], nm)."""
-        self._build(reference_positions.to(system.positions), system)
+        """Let the list be that of `reference_positions` ([n_atoms, 3], nm), as it was then."""
+        self._start(reference_positions.to(system.positions), system)
 
     def reset(self) -> None:
         """Forget the list; the next call of `update` builds a new one."""
         self._edges = self._half = self._frame = self.reference_positions = None
 
-    def _build(self, positions: Tensor, system: System) -> Edges:
-        # A search that refuses its input must not leave a list behind that belongs to other positions.
+    def _full(self, reference: System) -> Edges:
+        if self._edges is None:
+            self._edges = self._built(neighbor_list, reference, backend=self.backend)
+        return self._edges
+
+    def _reference(self, system: System) -> System:
+        """Return the system at the positions of the list, which are new ones where the old no longer cover it."""
+        positions = system.positions.detach()
+        if not self._covers(positions, system):
+            self._start(positions, system)
+        return system.with_positions(cast("Tensor", self.reference_positions))
+
+    def _start(self, positions: Tensor, system: System) -> None:
         self.reset()
-        reference = positions.clone()
-        self._edges = neighbor_list(system.with_positions(reference), self.cutoff + self.skin, backend=self.backend)
-        self.reference_positions = reference
+        self.reference_positions = positions.clone()
         self._remember(system)
         self.n_builds += 1
-        return self._edges
+
+    def _built(self, search: Callable[..., Edges], reference: System, **options: str) -> Edges:
+        try:
+            return search(reference, self.cutoff + self.skin, **options)
+        except ValueError:
+            # A search that refuses its input must not leave anything behind that belongs to these positions.
+            self.reset()
+            self.n_builds -= 1
+            raise
 
     def _remember(self, system: System) -> None:
         self._frame = _frame_of(system)

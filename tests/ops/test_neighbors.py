@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from flashmd.errors import NeighborOverflowError
-from flashmd.ops import Edges, edge_geometry, neighbor_list
+from flashmd.nn import half_edges
+from flashmd.ops import Edges, edge_geometry, half_neighbor_list, neighbor_list
 from flashmd.system import System
 
 CUBE = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
@@ -244,3 +245,30 @@ def test_operator_refuses_mismatched_tensors():
         operator(system.positions, system.ptr, system.cell.float(), system.pbc, cutoff, -1)
     with pytest.raises(RuntimeError, match="`ptr`: expected offsets that ascend from 0"):
         operator(system.positions, system.ptr + 1, system.cell, system.pbc, cutoff, -1)
+
+
+@pytest.mark.parametrize(
+    ("cell", "pbc"),
+    [
+        (None, False),
+        ([[0.6, 0.0, 0.0], [0.1, 0.7, 0.0], [0.05, 0.1, 0.5]], True),
+        ([[0.8, 0.0, 0.0], [0.0, 0.8, 0.0], [0.0, 0.0, 0.8]], (True, False, True)),
+    ],
+)
+@pytest.mark.parametrize("n_atoms", [0, 1, 60, 150])
+def test_half_list_holds_one_edge_of_every_pair(cell, pbc, n_atoms):
+    positions = torch.rand(n_atoms, 3, generator=torch.Generator().manual_seed(5)) * 1.7
+    lattice = None if cell is None else torch.tensor(cell)
+    system = System.single(positions, torch.ones(n_atoms, dtype=torch.int64), cell=lattice, pbc=pbc).replicate(2)
+    found, wanted = half_neighbor_list(system, 1.0), half_edges(neighbor_list(system, 1.0, backend="reference"))
+    for name in ("receiver", "sender", "shift", "row_ptr", "transpose", "col_ptr"):
+        assert torch.equal(getattr(found, name), getattr(wanted, name)), name
+
+
+def test_half_list_refuses_what_cannot_be_searched():
+    positions = torch.tensor([[0.0, 0.0, 0.0], [torch.nan, 0.0, 0.0]])
+    with pytest.raises(ValueError, match="`positions` of atom 1"):
+        half_neighbor_list(System.single(positions, torch.tensor([1, 1])), 1.0)
+    flat = System.single(torch.zeros(1, 3), torch.tensor([1]), cell=torch.zeros(3, 3), pbc=True)
+    with pytest.raises(ValueError, match="`cell` of system 0"):
+        half_neighbor_list(flat, 1.0)
