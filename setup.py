@@ -67,7 +67,7 @@ def compile_commands(nvcc: str | None) -> dict[str, tuple[Path, list[str]]]:
     torch_include = ["-isystem", str(torch_folder() / "include"), f"-DTORCH_TARGET_VERSION={TARGET_TORCH}"]
     cxx = [os.environ.get("CXX", "g++"), *CXX_FLAGS, *MATH_FLAGS]
     sources = [*sorted(CSRC.glob("*.cpp")), *sorted((CSRC / "cpu").glob("*.cpp"))]
-    sources += [CSRC / "cuda" / "stream.cpp"] if nvcc else sorted((CSRC / "cuda").glob("unavailable*.cpp"))
+    sources += [CSRC / "cuda" / "stream.cpp"]
     commands = {object_name(source): (source, [*cxx, *torch_include, "-c", str(source)]) for source in sources}
     commands |= simd_commands([os.environ.get("CXX", "g++"), *CXX_FLAGS, *SIMD_FLAGS])
     if nvcc:
@@ -76,6 +76,16 @@ def compile_commands(nvcc: str | None) -> dict[str, tuple[Path, list[str]]]:
             flags += ["-gencode", architecture]
         for source in sorted((CSRC / "cuda").glob("*.cu")):
             commands[object_name(source)] = (source, [nvcc, *flags, "-c", str(source)])
+        return commands
+    return commands | runtime_commands(cxx)
+
+
+def runtime_commands(cxx: list[str]) -> dict[str, tuple[Path, list[str]]]:
+    """Return the calls for a build without nvcc: launchers that have their kernels compiled when they are needed."""
+    commands = {}
+    for source in [CSRC / "cuda" / "runtime.cpp", *sorted((CSRC / "cuda").glob("*.cu"))]:
+        call = [*cxx, "-DFLASHMD_RUNTIME", f'-DFLASHMD_FAMILY="{source.stem}"', "-x", "c++", "-c", str(source)]
+        commands[object_name(source)] = (source, call)
     return commands
 
 
@@ -125,6 +135,12 @@ def run_if_changed(command: list[str], inputs: list[Path], output: Path) -> None
     stamp.write_text(digest.hexdigest())
 
 
+def kernel_sources() -> list[Path]:
+    """Return what a run-time compiler needs to compile the CUDA kernels."""
+    own = [path for path in sorted((CSRC / "cuda").glob("*")) if path.suffix in (".h", ".cuh")]
+    return [*own, *sorted((CSRC / "cuda" / "nvrtc").glob("*")), *sorted((CSRC / "include").glob("*.h"))]
+
+
 class BuildKernels(build_ext):
     """Compile csrc/ into flashmd/_kernels.so."""
 
@@ -148,7 +164,7 @@ class BuildKernels(build_ext):
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             outputs = list(pool.map(compile_one, compile_commands(nvcc).items()))
         library = objects / "_kernels.so"
-        tail = ["-ltorch_cpu", *(["-lcudart_static", "-ldl", "-lrt", "-lpthread"] if nvcc else [])]
+        tail = ["-ltorch_cpu", *(["-lcudart_static", "-ldl", "-lrt", "-lpthread"] if nvcc else ["-ldl"])]
         run_if_changed([*link_command(nvcc), *map(str, outputs), *tail], outputs, library)
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +172,7 @@ class BuildKernels(build_ext):
 
 
 class BuildPackage(build_py):
-    """Place the shipped models and structures, which lie in data/, inside the package of a wheel."""
+    """Place what lies outside the package inside a wheel: models and structures of data/, and the CUDA kernels."""
 
     def run(self) -> None:
         """Copy the modules, then the data; an editable install finds data/ where it is."""
@@ -167,6 +183,10 @@ class BuildPackage(build_py):
                     target = Path(self.build_lib) / "flashmd" / "data" / name
                     target.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(path, target)
+            for path in kernel_sources():
+                target = Path(self.build_lib) / "flashmd" / path.relative_to(ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, target)
 
 
 class AnyPythonWheel(bdist_wheel):

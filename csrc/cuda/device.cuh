@@ -2,7 +2,7 @@
 // the library was built without nvcc, and g++ in the tests.
 #pragma once
 
-#ifdef FLASHMD_EMULATED
+#if defined(FLASHMD_EMULATED) || defined(FLASHMD_RUNTIME)
 #include "emulate.h"
 #endif
 
@@ -25,7 +25,7 @@ __device__ inline int64_t grid_size() {
 }  // namespace flashmd::cuda
 
 // The shared memory whose size the launch gives, as an array of T.
-#ifdef FLASHMD_EMULATED
+#if defined(FLASHMD_EMULATED) || defined(FLASHMD_RUNTIME)
 #define FLASHMD_DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(::flashmd::emulate::dynamic_shared.data())
 #else
 #define FLASHMD_DYNAMIC_SHARED(T, name)                       \

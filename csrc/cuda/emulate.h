@@ -16,6 +16,8 @@
 #include <limits>
 #include <memory>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #define __global__
@@ -113,6 +115,13 @@ void launch(unsigned n_blocks, unsigned n_threads, size_t shared_bytes, const Ca
     block_index.x = descending ? n_blocks - 1 - b : b;
     run_block(n_threads);
   }
+}
+
+// One "family name" a line.
+inline std::string kernels;
+inline bool list_kernel(std::string_view family, std::string_view name) {
+  kernels.append(family).append(" ").append(name).append("\n");
+  return true;
 }
 
 template <typename T>

@@ -1,7 +1,12 @@
-// Launching kernels: the one place that knows the runtime.
+// Launching kernels: the one place that knows who runs them. That is the CUDA runtime in a build with nvcc, the driver
+// and a run-time compiler in one without (FLASHMD_RUNTIME), and the host in tests (FLASHMD_EMULATED).
 #pragma once
 
-#ifndef FLASHMD_EMULATED
+#if defined(FLASHMD_RUNTIME)
+#include "runtime.h"
+#elif defined(FLASHMD_EMULATED)
+#include "kernel_name.h"
+#else
 #include <cuda_runtime.h>
 #endif
 
@@ -27,13 +32,31 @@ inline Shape threads_for(int64_t n_items) {
 
 #ifdef FLASHMD_EMULATED
 
+// Remembers a kernel, so that a test can compile all there are.
+template <auto kKernel>
+inline const bool kListed = emulate::list_kernel(FLASHMD_FAMILY, kernel_name<kKernel>());
+
 template <auto kKernel, typename... A>
 void launch(const Shape& shape, Stream, const A&... arguments) {
+  static_cast<void>(kListed<kKernel>);
   emulate::launch(shape.n_blocks, shape.n_threads, shape.shared_bytes, [&] { kKernel(arguments...); });
 }
 
 inline void copy_to_host(void* target, const void* source, size_t n_bytes, Stream) {
   memcpy(target, source, n_bytes);
+}
+
+#elif defined(FLASHMD_RUNTIME)
+
+template <auto kKernel, typename... A>
+void launch(const Shape& shape, Stream stream, const A&... arguments) {
+  if (shape.n_blocks == 0) return;
+  runtime::launch_with<kKernel>(FLASHMD_FAMILY, kKernel, shape.n_blocks, shape.n_threads, shape.shared_bytes, stream,
+                                arguments...);
+}
+
+inline void copy_to_host(void* target, const void* source, size_t n_bytes, Stream stream) {
+  runtime::copy_to_host(target, source, n_bytes, stream);
 }
 
 #else

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from flashmd.errors import ExtensionNotBuiltError, message
+from flashmd.ops.nvrtc import KERNELS
 
 
 def _load() -> str:
@@ -25,6 +26,7 @@ def _load() -> str:
         torch.ops.load_library(str(found[0]))
     except OSError as error:
         return f"{found[0].name}, which cannot be loaded ({error})"
+    KERNELS.attach(found[0])
     return ""
 
 

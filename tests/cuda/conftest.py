@@ -31,7 +31,11 @@ def build(root, folder):
 
     def compile_one(source):
         target = folder / f"{source.name}.o"
-        subprocess.run([*command, str(source), "-o", str(target)], check=True)
+        call = [*command, f'-DFLASHMD_FAMILY="{source.stem}"', str(source), "-MMD", "-o", str(target)]
+        stamp = target.with_suffix(".sha256")
+        if not (stamp.exists() and stamp.read_text() == digest(call, target)):
+            subprocess.run(call, check=True)
+            stamp.write_text(digest(call, target))
         return str(target)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -42,20 +46,23 @@ def build(root, folder):
     return library
 
 
+def digest(call, target):
+    """Identify a compiler call by what it says and by what it read when it was last made."""
+    found = hashlib.sha256(" ".join(call).encode())
+    listing = target.with_suffix(".d")
+    for path in listing.read_text().replace("\\\n", " ").split()[1:] if listing.exists() else []:
+        found.update(Path(path).read_bytes() if Path(path).exists() else b"gone")
+    return found.hexdigest()
+
+
 @pytest.fixture(scope="session")
 def emulated(root):
     """The operators of the package with the CUDA kernels run by the host, for CPU tensors."""
-    digest = hashlib.sha256()
-    for path in sorted([*(root / "csrc").rglob("*.h"), *(root / "csrc").rglob("*.cuh"), *sources(root)]):
-        digest.update(path.read_bytes())
     folder = root / "build" / "emulated"
     folder.mkdir(parents=True, exist_ok=True)
-    stamp, library = folder / "emulated.sha256", folder / "emulated.so"
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (library.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest()):
-            build(root, folder)
-            stamp.write_text(digest.hexdigest())
+        library = build(root, folder)
     torch.ops.load_library(str(library))
     return torch.ops.flashmd_emulated
 

@@ -1,4 +1,4 @@
-// What only the tests need of the emulation: the choice of the order in which threads run.
+// What only the tests need of the emulation: the order in which threads run, and a list of all kernels.
 #include <torch/csrc/stable/library.h>
 
 #include "../../csrc/cuda/emulate.h"
@@ -10,6 +10,10 @@ void set_thread_order(bool descending) {
 }
 
 }  // namespace
+
+extern "C" __attribute__((visibility("default"))) const char* flashmd_kernels() {
+  return flashmd::emulate::kernels.c_str();
+}
 
 STABLE_TORCH_LIBRARY_FRAGMENT(flashmd_emulated, m) {
   m.def("set_thread_order(bool descending) -> ()");
