@@ -3,6 +3,7 @@
 from flashmd.md.config import RunConfig as RunConfig
 from flashmd.md.config_file import load_config as load_config
 from flashmd.md.config_file import parse_config as parse_config
+from flashmd.md.graphed import GraphedStep as GraphedStep
 from flashmd.md.integrators import LangevinBAOAB as LangevinBAOAB
 from flashmd.md.integrators import VelocityVerlet as VelocityVerlet
 from flashmd.md.plan import RunPlan as RunPlan
