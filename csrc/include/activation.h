@@ -2,6 +2,7 @@
 #pragma once
 
 #include "elementary.h"
+#include "jet.h"
 
 namespace flashmd {
 
@@ -49,6 +50,19 @@ FLASHMD_HOST_DEVICE ValueAndSlope<V> activate(Activation kind, V x) {
   const V gate = logistic(x);
   if (kind == Activation::shifted_softplus) return {shifted_softplus(x), gate};
   return {x * gate, gate * (T(1) + x * (T(1) - gate))};
+}
+
+// The same with the second derivative.
+template <typename V>
+FLASHMD_HOST_DEVICE Jet<V> activate_twice(Activation kind, V x) {
+  using T = typename Lanes<V>::Number;
+  if (kind == Activation::tanh) {
+    const V value = hyperbolic_tangent(x), slope = T(1) - value * value;
+    return {value, slope, value * slope * T(-2)};
+  }
+  const V gate = logistic(x), steepness = gate * (T(1) - gate);
+  if (kind == Activation::shifted_softplus) return {shifted_softplus(x), gate, steepness};
+  return {x * gate, gate + x * steepness, steepness * (T(2) + x * (T(1) - gate - gate))};
 }
 
 }  // namespace flashmd

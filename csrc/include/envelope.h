@@ -2,6 +2,7 @@
 #pragma once
 
 #include "elementary.h"
+#include "jet.h"
 
 namespace flashmd {
 
@@ -11,12 +12,6 @@ enum class Envelope : int { identity = 0, cosine = 1 };
 struct EnvelopeForm {
   Envelope kind;
   double lower, upper;
-};
-
-// A function of one variable with its first and second derivative.
-template <typename V>
-struct Jet {
-  V value, slope, curvature;
 };
 
 // Cosine and sine of x for |x| <= pi / 2 by their Taylor series.

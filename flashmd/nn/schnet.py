@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from flashmd.errors import message
 from flashmd.nn.cutoff import make_envelope
 from flashmd.nn.mlp import MLP, activation, dense
 from flashmd.nn.radial_basis import ExpNormalBasis, GaussianBasis
-from flashmd.ops import Edges, cfconv, cfconv_transposed
+from flashmd.ops import Edges, FilterForm, FilterWeights, cfconv, cfconv_transposed, flash_cfconv
 
 if TYPE_CHECKING:
     from flashmd.nn.filter_table import FilterTable
@@ -191,6 +191,19 @@ class SchNet(nn.Module):
         envelope: Tensor = self.envelope(distance)
         return filters * envelope[:, None]
 
+    @property
+    def filter_form(self) -> FilterForm:
+        """Basis, envelope and activation of the filters, for the compiled operators."""
+        basis = cast("GaussianBasis | ExpNormalBasis", self.basis)
+        return FilterForm(basis.form, self.config.envelope, self.config.activation)
+
+    def filter_weights(self) -> list[FilterWeights]:
+        """Return the parameters of the filters of each block, for the compiled operators."""
+        network = self.filter_network
+        basis = cast("GaussianBasis | ExpNormalBasis", self.basis).centres_and_widths
+        blocks = zip(network.weight_in, network.bias_in, network.weight_out, strict=True)
+        return [FilterWeights(*basis, *block) for block in blocks]
+
     def forward(
         self,
         types: Tensor,
@@ -232,13 +245,22 @@ class SchNet(nn.Module):
         return energy.squeeze(-1)
 
     def _convolutions(self, edges: Edges, distance: Tensor, *, half: bool, backend: str) -> Sequence[Convolution]:
-        """Evaluate the filters of all edges and return the convolution of each block."""
+        """Return the convolution of each block.
+
+        Over one edge of each pair the compiled operator evaluates filters as it goes and can be differentiated twice.
+        Otherwise the filters of all edges are evaluated first.
+        """
+        if half and backend == "kernel" and not distance.is_cuda:
+            return [
+                partial(flash_cfconv, distance=distance, weights=weights, form=self.filter_form, edges=edges)
+                for weights in self.filter_weights()
+            ]
 
         def convolve(sent: Tensor, filters: Tensor) -> Tensor:
             messages = cfconv(sent, filters, edges, backend=backend)
             return messages + cfconv_transposed(sent, filters, edges, backend=backend) if half else messages
 
-        return [partial(convolve, filters=filters) for filters in self.filters(distance).unbind(0)]
+        return [partial(convolve, filters=filters) for filters in self.filters(distance, backend=backend).unbind(0)]
 
 
 def _make_basis(config: SchNetConfig) -> nn.Module:

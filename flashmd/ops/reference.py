@@ -6,6 +6,7 @@ Any floating dtype, any device, differentiable to any order. `backend="reference
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from flashmd.ops.edges import Edges
 
 if TYPE_CHECKING:
+    from flashmd.ops.flash_cfconv import FilterForm, FilterWeights
     from flashmd.ops.radial_basis import BasisForm
 
 
@@ -73,6 +75,22 @@ def radial_basis(distance: Tensor, centres: Tensor, widths: Tensor, form: BasisF
     deviation = coordinate[:, None] - centres
     factor = envelope(distance, form.envelope, form.lower, form.upper)
     return torch.exp((deviation * deviation * -widths).clamp_min(-60.0)) * factor[:, None]
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "ssp": lambda values: torch.nn.functional.softplus(values) - math.log(2.0),
+    "silu": torch.nn.functional.silu,
+}
+
+
+def flash_cfconv(features: Tensor, distance: Tensor, weights: FilterWeights, form: FilterForm, edges: Edges) -> Tensor:
+    """Compute the filters of all pairs, then convolve; see `flashmd.ops.flash_cfconv`."""
+    basis = radial_basis(distance, weights.centres, weights.widths, form.basis)
+    hidden = _ACTIVATIONS[form.activation](torch.addmm(weights.bias_in, basis, weights.weight_in.t()))
+    factor = envelope(distance, form.envelope, form.basis.lower, form.basis.upper)
+    filters = hidden @ weights.weight_out.t() * factor[:, None]
+    return cfconv(features, filters, edges) + cfconv_transposed(features, filters, edges)
 
 
 _MASK = 0xFFFFFFFF

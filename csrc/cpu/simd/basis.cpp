@@ -3,27 +3,10 @@
 
 #include "../basis.h"
 
-#include "vector.h"
+#include "parts.h"
 
 namespace flashmd::cpu::FLASHMD_ISA {
 namespace {
-
-// The first `count` of sixteen numbers; the others are zero.
-template <typename T>
-FLASHMD_INLINE Vec<T> load_part(const T* from, int64_t count) {
-  if (count >= kLanes) return load(from);
-  T part[kLanes] = {};
-  for (int64_t i = 0; i < count; ++i) part[i] = from[i];
-  return load(part);
-}
-
-template <typename T>
-FLASHMD_INLINE void store_part(T* to, Vec<T> value, int64_t count) {
-  if (count >= kLanes) return store(to, value);
-  T part[kLanes];
-  store(part, value);
-  for (int64_t i = 0; i < count; ++i) to[i] = part[i];
-}
 
 // Coordinates and envelopes of sixteen rows, one row at a time.
 template <typename T>
