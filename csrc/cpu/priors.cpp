@@ -35,7 +35,7 @@ private:
   // Numbers of one slab: forces by component, each component padded to whole vectors.
   struct Results {
     std::vector<T> forces;
-    double energy, virial[9];
+    double energy, virial[9] = {};
   };
   // What all slabs of a system read.
   struct Input {
@@ -86,54 +86,68 @@ private:
     FLASHMD_DISPATCH(level_, prior_slab, plan_, task);
   }
 
-  void clear(int64_t system) const {
-    out_.energy[system] = 0.0;
-    for (int i = 0; out_.virial && i < 9; ++i) out_.virial[9 * system + i] = 0.0;
-    for (int64_t i = 3 * batch_.ptr[system]; i < 3 * batch_.ptr[system + 1]; ++i) out_.forces[i] = T(0);
+  void clear(const Input& input, Results& total) const {
+    total.forces.assign(3 * input.stride, T(0));
+    total.energy = 0.0;
+    for (double& each : total.virial) each = 0.0;
   }
 
-  void add(int64_t system, int64_t stride, const Results& results) const {
-    out_.energy[system] += results.energy;
-    for (int i = 0; out_.virial && i < 9; ++i) out_.virial[9 * system + i] += results.virial[i];
+  static void add(const Results& part, Results& total) {
+    const T* from = part.forces.data();
+    T* to = total.forces.data();
+    const int64_t n_numbers = static_cast<int64_t>(total.forces.size());
+    for (int64_t i = 0; i < n_numbers; ++i) to[i] += from[i];
+    total.energy += part.energy;
+    for (int i = 0; i < 9; ++i) total.virial[i] += part.virial[i];
+  }
+
+  void write(int64_t system, const Input& input, const Results& total) const {
+    out_.energy[system] = total.energy;
+    for (int i = 0; out_.virial && i < 9; ++i) out_.virial[9 * system + i] = total.virial[i];
     const int64_t begin = batch_.ptr[system], n_atoms = batch_.ptr[system + 1] - begin;
-    for (int64_t atom = 0; atom < n_atoms; ++atom) {
-      for (int64_t d = 0; d < 3; ++d) out_.forces[3 * (begin + atom) + d] += results.forces[d * stride + atom];
+    for (int64_t d = 0; d < 3; ++d) {
+      const T* from = total.forces.data() + d * input.stride;
+      for (int64_t atom = 0; atom < n_atoms; ++atom) out_.forces[3 * (begin + atom) + d] = from[atom];
     }
   }
 
   void run_systems(int64_t grain) const {
     parallel_for(batch_.n_systems, grain, [&](int64_t begin, int64_t end) {
       Input input;
-      Results results;
+      Results part, total;
       for (int64_t system = begin; system < end; ++system) {
         read(system, input);
-        clear(system);
+        clear(input, total);
         for (int64_t slab = first_slab(system); slab < last_slab(system); ++slab) {
-          run_slab(slab, input, results);
-          add(system, input.stride, results);
+          run_slab(slab, input, part);
+          add(part, total);
         }
+        write(system, input, total);
       }
     });
   }
 
+  // Slabs of one system stand side by side, in their order.
   void run_slabs() const {
     std::vector<Input> inputs(batch_.n_systems);
     std::vector<int64_t> system_of, slab_of;
     for (int64_t system = 0; system < batch_.n_systems; ++system) {
       read(system, inputs[system]);
-      clear(system);
       for (int64_t slab = first_slab(system); slab < last_slab(system); ++slab) {
         system_of.push_back(system);
         slab_of.push_back(slab);
       }
     }
     const int64_t n_tasks = static_cast<int64_t>(slab_of.size());
-    std::vector<Results> results(n_tasks);
+    std::vector<Results> parts(n_tasks);
     parallel_for(n_tasks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) run_slab(slab_of[task], inputs[system_of[task]], results[task]);
+      for (int64_t task = begin; task < end; ++task) run_slab(slab_of[task], inputs[system_of[task]], parts[task]);
     });
-    for (int64_t task = 0; task < n_tasks; ++task) {
-      add(system_of[task], inputs[system_of[task]].stride, results[task]);
+    Results total;
+    for (int64_t system = 0, task = 0; system < batch_.n_systems; ++system) {
+      clear(inputs[system], total);
+      for (; task < n_tasks && system_of[task] == system; ++task) add(parts[task], total);
+      write(system, inputs[system], total);
     }
   }
 

@@ -19,6 +19,12 @@ FLASHMD_HOST_DEVICE float square_root(float x) {
 FLASHMD_HOST_DEVICE double square_root(double x) {
   return sqrt(x);
 }
+FLASHMD_HOST_DEVICE float reciprocal(float x) {
+  return 1.0f / x;
+}
+FLASHMD_HOST_DEVICE double reciprocal(double x) {
+  return 1.0 / x;
+}
 FLASHMD_HOST_DEVICE float arc_tangent(float y, float x) {
   return atan2f(y, x);
 }

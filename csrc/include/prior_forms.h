@@ -75,11 +75,11 @@ template <PriorForm kForm, typename V, typename Columns>
 FLASHMD_HOST_DEVICE EnergyAndSlope<V> pair_term(V square, const Columns& column, typename Lanes<V>::Number cutoff) {
   using T = typename Lanes<V>::Number;
   if constexpr (kForm == PriorForm::repulsion) {
-    const V inverse = T(1) / square, ratio = column(0) * inverse, energy = ratio * ratio * ratio;
+    const V inverse = reciprocal(square), ratio = column(0) * inverse, energy = ratio * ratio * ratio;
     return {energy, energy * inverse * T(-6)};
   } else if constexpr (kForm == PriorForm::cutoff_repulsion) {
     const T cutoff_inverse = T(1) / (cutoff * cutoff);
-    const V inverse = T(1) / square, distance = square_root(square);
+    const V inverse = reciprocal(square), distance = square_root(square);
     const V ratio = column(0) * inverse, energy = ratio * ratio * ratio;
     const V there = column(0) * cutoff_inverse, energy_there = there * there * there;
     const V slope_there = energy_there * (T(-6) / cutoff);
@@ -87,12 +87,15 @@ FLASHMD_HOST_DEVICE EnergyAndSlope<V> pair_term(V square, const Columns& column,
     return {choose(inside, energy - energy_there - (distance - cutoff) * slope_there, V{}),
             choose(inside, energy * inverse * T(-6) - slope_there * (distance * inverse), V{})};
   } else {
-    const V distance = square_root(square), inverse = T(1) / at_least(distance, kTiny<V>);
+    const V distance = square_root(square), inverse = reciprocal(at_least(distance, kTiny<V>));
     if constexpr (kForm == PriorForm::harmonic_distance) {
       const auto term = harmonic<V>(distance, column(0), column(1));
       return {term.energy, term.slope * inverse};
     }
-    const V rate = column(2), energy = column(0) * exponential(column(1) - rate * distance), slope = -energy * rate;
+    // An exponential of less than this would only make denormal numbers, which processors are slow with.
+    constexpr T kNegligible = kIsSingle<V> ? T(-60) : T(-600);
+    const V rate = column(2), exponent = column(1) - rate * distance;
+    const V energy = choose(exponent > kNegligible, column(0) * exponential(exponent), V{}), slope = -energy * rate;
     if constexpr (kForm == PriorForm::exp_repulsion) return {energy, slope * inverse};
     const auto inside = square < cutoff * cutoff;
     const V slope_there = column(4);

@@ -130,12 +130,15 @@ FLASHMD_INLINE Vec<T> splat(T number) {
 // Sum of the lanes in a fixed order, the same for every instruction set.
 template <typename T>
 FLASHMD_INLINE T sum(const Vec<T>& value) {
-  T part[kLanes];
-  store(part, value);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) part[i] += part[i + width];
-  }
-  return part[0];
+  typedef T Eight __attribute__((vector_size(8 * sizeof(T))));
+  typedef T Four __attribute__((vector_size(4 * sizeof(T))));
+  Eight eight[2];
+  memcpy(eight, value.part, sizeof eight);
+  eight[0] += eight[1];
+  Four four[2];
+  memcpy(four, eight, sizeof four);
+  four[0] += four[1];
+  return (four[0][0] + four[0][2]) + (four[0][1] + four[0][3]);
 }
 
 }  // namespace flashmd::cpu::FLASHMD_ISA
