@@ -37,9 +37,11 @@ class Runner:
 
     def warm_up(self, turn: float) -> None:
         """Build lists, then choose the number of steps that fill a turn."""
-        self._time(2)
-        n_probe = 1 if self._time(1) > 0.1 * turn else 10
-        self._n_steps = min(max(1, round(turn / self._time(n_probe))), MOST_STEPS)
+        self._time(1)
+        seconds = self._time(1)
+        if seconds < 0.1 * turn:
+            seconds = self._time(10)
+        self._n_steps = min(max(1, round(turn / seconds)), MOST_STEPS)
 
     def take_turn(self) -> None:
         """Measure one turn."""

@@ -183,7 +183,7 @@ def test_roofline(
     """With the machine's rates given, bounds are those counted by hand: 128 filters, 4 blocks, 20 beads, 2 replicas."""
     module, written = script("roofline"), tmp_path / "roofline.csv"
     rates = module.Rates(operations=1e9, memory=1e9, cache=1e9)
-    monkeypatch.setattr(module, "measure_rates", lambda threads: rates)
+    monkeypatch.setattr(module, "measure_rates", lambda: rates)
     run(module, "--beads", 20, "--replicas", 2, "--rounds", 2, "--csv", written)
     rows = {row["kernel"]: row for row in rows_of(written)}
     pairs = 2 * 190
@@ -210,7 +210,7 @@ def test_rates_of_the_machine(script: Import, monkeypatch: pytest.MonkeyPatch) -
     module = script("roofline")
     for name, value in {"MATRIX": 64, "LARGE": 2**12, "REPEATS": 3}.items():
         monkeypatch.setattr(module, name, value)
-    rates = module.measure_rates(1)
+    rates = module.measure_rates()
     assert min(rates.operations, rates.memory, rates.cache) > 1e6
 
 
