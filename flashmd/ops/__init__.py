@@ -2,8 +2,8 @@
 
 from flashmd.ops.edges import Edges as Edges
 from flashmd.ops.edges import edge_geometry as edge_geometry
-from flashmd.ops.flash_cfconv import FilterForm as FilterForm
-from flashmd.ops.flash_cfconv import FilterWeights as FilterWeights
+from flashmd.ops.filter_form import FilterForm as FilterForm
+from flashmd.ops.filter_form import FilterWeights as FilterWeights
 from flashmd.ops.flash_cfconv import flash_cfconv as flash_cfconv
 from flashmd.ops.message_passing import cfconv as cfconv
 from flashmd.ops.message_passing import cfconv_transposed as cfconv_transposed

@@ -81,7 +81,7 @@ class Operator:
         torch.library.register_fake(f"flashmd::{name}")(fake)
         if backward is not None and setup_context is not None:
             torch.library.register_autograd(f"flashmd::{name}", backward, setup_context=setup_context)
-            self._differentiable = _differentiable(name, self._forward, backward, setup_context)
+            self._differentiable = differentiable(name, self._forward, backward, setup_context)
 
     def __call__(self, *args: Any) -> Any:
         """Call the operator; arguments are those of its schema."""
@@ -97,7 +97,7 @@ class Operator:
             return self._overload(*args)
 
 
-def _differentiable(
+def differentiable(
     name: str, forward: Callable[..., Any], backward: Callable[..., Any], setup_context: Callable[..., None]
 ) -> Callable[..., Any]:
     """Return a function with the given derivative, free of the bookkeeping of registered operators."""

@@ -24,64 +24,24 @@ raises. Source of the model: Schuett et al., doi:10.1063/1.5019779.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flashmd.errors import message
-from flashmd.ops import reference
-from flashmd.ops._extension import Operator, no_derivative, save_nothing, use_kernels, wanted_gradients
+from flashmd.ops import flash_tiles, reference
+from flashmd.ops._extension import (
+    Operator,
+    differentiable,
+    no_derivative,
+    save_nothing,
+    use_kernels,
+    wanted_gradients,
+)
 from flashmd.ops.edges import Edges
-from flashmd.ops.radial_basis import ENVELOPES, BasisForm
-
-ACTIVATIONS = {"tanh": 0, "ssp": 1, "silu": 2}
-
-
-@dataclass(frozen=True)
-class FilterForm:
-    """Choices of a filter network.
-
-    Attributes:
-        basis: coordinate, bounds and envelope of the radial basis.
-        envelope: "cosine" or "identity", the envelope of the filter, with the bounds of the basis.
-        activation: "tanh", "ssp" or "silu".
-    """
-
-    basis: BasisForm
-    envelope: str
-    activation: str
-
-    def __post_init__(self) -> None:
-        known = (("envelope", self.envelope, ENVELOPES), ("activation", self.activation, ACTIVATIONS))
-        for name, value, choices in known:
-            if value not in choices:
-                expected = f"one of {', '.join(repr(each) for each in choices)}"
-                raise ValueError(message(f"`{name}`", expected, repr(value), "choose one of these"))
-
-    @property
-    def numbers(self) -> tuple[Any, ...]:
-        """The arguments of the compiled operators."""
-        return *self.basis.numbers, ENVELOPES[self.envelope], ACTIVATIONS[self.activation]
-
-
-class FilterWeights(NamedTuple):
-    """Parameters of a filter network.
-
-    Attributes:
-        centres: [n_basis], see :func:`flashmd.ops.radial_basis`.
-        widths: [n_basis].
-        weight_in: [n_filters, n_basis].
-        bias_in: [n_filters].
-        weight_out: [n_filters, n_filters].
-    """
-
-    centres: Tensor
-    widths: Tensor
-    weight_in: Tensor
-    bias_in: Tensor
-    weight_out: Tensor
+from flashmd.ops.filter_form import FilterForm, FilterWeights
 
 
 def flash_cfconv(
@@ -101,7 +61,8 @@ def flash_cfconv(
         weights: parameters of the filter network.
         form: basis, envelope and activation.
         edges: one edge of each pair (:func:`flashmd.nn.half_edges`); both atoms send.
-        backend: "kernel" or "reference".
+        backend: "kernel" or "reference". On the CPU the kernel is compiled; on other devices it is a loop over tiles of
+            pairs, see :mod:`flashmd.ops.flash_tiles`.
 
     Returns:
         [n_atoms, n_filters], deterministic. The kernel can be differentiated twice with respect to features, distances
@@ -119,8 +80,8 @@ def flash_cfconv(
         True
     """
     _check(features, distance, weights, edges)
-    if use_kernels(backend) and not features.is_cuda:
-        result: Tensor = _FLASH(features, distance, *weights, *edges.index, *form.numbers)
+    if use_kernels(backend):
+        result: Tensor = _operators(features)[0](features, distance, *weights, *edges.index, *form.numbers)
         return result
     return reference.flash_cfconv(features, distance, weights, form, edges)
 
@@ -172,7 +133,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> Gradients:
     groups = _groups(wanted_gradients(ctx))
-    found = _BACKWARD(grad, *ctx.saved_tensors, *groups, *ctx.numbers)
+    found = _operators(grad)[1](grad, *ctx.saved_tensors, *groups, *ctx.numbers)
     return *_spread(found, groups), *(None,) * (5 + len(ctx.numbers))
 
 
@@ -185,7 +146,7 @@ def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 def _double_backward(ctx: Any, *along: Tensor) -> Gradients:
     groups = (True, *_groups(wanted_gradients(ctx)[1:])[1:])
-    by_grad, *found = _DOUBLE_BACKWARD(*along, *ctx.saved_tensors, *groups[1:], *ctx.numbers)
+    by_grad, *found = _operators(ctx.saved_tensors[0])[2](*along, *ctx.saved_tensors, *groups[1:], *ctx.numbers)
     return by_grad, *_spread(tuple(found), groups), *(None,) * (5 + 4 + len(ctx.numbers))
 
 
@@ -222,3 +183,14 @@ _DOUBLE_BACKWARD = Operator(
     setup_context=save_nothing,
     n_differentiable=2 * _N_DIFFERENTIABLE + 1,
 )
+
+_TILED = (
+    differentiable("flash_tiles", flash_tiles.value, _backward, _save),
+    differentiable("flash_tiles_backward", flash_tiles.gradient, _double_backward, _save_backward),
+    differentiable("flash_tiles_double_backward", flash_tiles.curvature, no_derivative("flash_cfconv"), save_nothing),
+)
+
+
+def _operators(values: Tensor) -> tuple[Callable[..., Any], ...]:
+    """Return value, gradient and gradient of the derivative along a direction for the device of `values`."""
+    return (_FLASH, _BACKWARD, _DOUBLE_BACKWARD) if values.device.type == "cpu" else _TILED

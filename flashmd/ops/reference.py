@@ -15,7 +15,7 @@ from torch import Tensor
 from flashmd.ops.edges import Edges
 
 if TYPE_CHECKING:
-    from flashmd.ops.flash_cfconv import FilterForm, FilterWeights
+    from flashmd.ops.filter_form import FilterForm, FilterWeights
     from flashmd.ops.radial_basis import BasisForm
 
 
@@ -84,13 +84,18 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def flash_cfconv(features: Tensor, distance: Tensor, weights: FilterWeights, form: FilterForm, edges: Edges) -> Tensor:
-    """Compute the filters of all pairs, then convolve; see `flashmd.ops.flash_cfconv`."""
+def filters(distance: Tensor, weights: FilterWeights, form: FilterForm) -> Tensor:
+    """Return the filters [n_pairs, n_filters] at distances [n_pairs], nm; see `flashmd.ops.flash_cfconv`."""
     basis = radial_basis(distance, weights.centres, weights.widths, form.basis)
     hidden = _ACTIVATIONS[form.activation](torch.addmm(weights.bias_in, basis, weights.weight_in.t()))
     factor = envelope(distance, form.envelope, form.basis.lower, form.basis.upper)
-    filters = hidden @ weights.weight_out.t() * factor[:, None]
-    return cfconv(features, filters, edges) + cfconv_transposed(features, filters, edges)
+    return hidden @ weights.weight_out.t() * factor[:, None]
+
+
+def flash_cfconv(features: Tensor, distance: Tensor, weights: FilterWeights, form: FilterForm, edges: Edges) -> Tensor:
+    """Compute the filters of all pairs, then convolve; see `flashmd.ops.flash_cfconv`."""
+    rows = filters(distance, weights, form)
+    return cfconv(features, rows, edges) + cfconv_transposed(features, rows, edges)
 
 
 _MASK = 0xFFFFFFFF

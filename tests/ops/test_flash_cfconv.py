@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from flashmd.ops import BasisForm, Edges, FilterForm, FilterWeights, flash_cfconv
+from flashmd.ops import BasisForm, Edges, FilterForm, FilterWeights, flash_cfconv, flash_tiles
 from flashmd.ops.testing import check_determinism, check_op
 
 from .conftest import graphs
@@ -56,16 +56,36 @@ def call(form, edges, backend="kernel"):
 
 
 @pytest.mark.parametrize("graph", list(graphs()))
-def test_battery(form, graph, generator):
-    edges = graphs()[graph]
-    inputs = make_inputs(form, edges.n_atoms, edges.n_edges, 3, 2, generator)
+def test_battery(form, graph, generator, device):
+    edges = graphs()[graph].to(device)
+    inputs = [each.to(device) for each in make_inputs(form, edges.n_atoms, edges.n_edges, 3, 2, generator)]
     check_op(
         call(form, edges),
         call(form, edges, "reference"),
         inputs,
-        opcheck=(torch.ops.flashmd.flash_cfconv.default, *edges.index, *form.numbers),
+        opcheck=(torch.ops.flashmd.flash_cfconv.default, *edges.index, *form.numbers) if device == "cpu" else (),
         highest_order=2,
     )
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("flags", [(True, True, True, True), (False, True, False, False), (True, False, False, True)])
+def test_tiles_of_other_devices(form, order, flags, generator, monkeypatch):
+    """The loop over tiles takes the arguments of the compiled operators and gives their results."""
+    monkeypatch.setattr(flash_tiles, "PAIRS_OF_TILE", 7)
+    edges = random_half(9, 31, generator)
+    inputs = make_inputs(form, 9, 31, 5, 4, generator)
+    ways = [torch.randn(each.shape, generator=generator, dtype=torch.float64) for each in inputs]
+    parts = [flags[i] for i in (0, 1, 2, 2, 3, 3, 3)]
+    ways = [way if part else way.new_zeros(0) for way, part in zip(ways, parts, strict=True)]
+    ways[:2] = [way if way.numel() else torch.zeros_like(x) for way, x in zip(ways[:2], inputs[:2], strict=True)]
+    grad, tail, numbers = torch.randn(9, 5, generator=generator).double(), (*inputs, *edges.index), form.numbers
+    arguments = [(*tail, *numbers), (grad, *tail, *flags, *numbers), (*ways, grad, *tail, *flags[1:], *numbers)][order]
+    name = ["flash_cfconv", "flash_cfconv_backward", "flash_cfconv_double_backward"][order]
+    found = [flash_tiles.value, flash_tiles.gradient, flash_tiles.curvature][order](*arguments)
+    expected = getattr(torch.ops.flashmd, name)(*arguments)
+    for one, other in zip(*([each] if order == 0 else each for each in (found, expected)), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12 * (1 + float(other.abs().sum())))
 
 
 def random_half(n_atoms, n_pairs, generator):
@@ -177,7 +197,7 @@ def test_memory_grows_with_pairs_and_atoms_alone(tmp_path):
 PEAK = """
 import resource
 import torch
-from flashmd.ops import BasisForm, Edges, FilterForm, FilterWeights, flash_cfconv
+from flashmd.ops import BasisForm, Edges, FilterForm, FilterWeights, flash_cfconv, flash_tiles
 
 torch.set_num_threads(1)
 form = FilterForm(BasisForm("gaussian", 0.0, 1.5, "cosine"), "cosine", "tanh")

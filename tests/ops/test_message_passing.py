@@ -100,6 +100,51 @@ def test_float64_reference_matches_torch_scatter(numbers, generator):
     torch.testing.assert_close(cfconv(x, w, edges), expected, rtol=0, atol=1e-13)
 
 
+def messages_of(edges, reduce):
+    """Convolution from a product of each edge and the sum over the edges of each receiver."""
+    return lambda x, w: reduce(x[edges.sender] * w, edges.row_ptr)
+
+
+def value_and_gradients(function, x, w):
+    leaves = [each.clone().requires_grad_() for each in (x, w)]
+    value = function(*leaves)
+    return value, *torch.autograd.grad(value.sin().sum(), leaves)
+
+
+def test_sums_over_receivers_match_independent_reductions(edges, numbers, device):
+    """One list sorted by receiver: its offsets are those that the reductions of other libraries take."""
+    x, w = numbers(edges.n_atoms, 3).to(device), numbers(edges.n_edges, 3).to(device)
+    found = value_and_gradients(lambda x, w: cfconv(x, w, edges), x, w)
+
+    def segment_reduce(rows, ptr):
+        return torch.segment_reduce(rows, "sum", offsets=ptr, axis=0, initial=0.0)
+
+    for one, other in zip(found, value_and_gradients(messages_of(edges, segment_reduce), x, w), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-13)
+
+
+def test_sums_over_receivers_match_segment_csr(edges, numbers, device):
+    scatter = pytest.importorskip("torch_scatter", reason="torch-scatter, the independent reference, is not installed")
+    x, w = numbers(edges.n_atoms, 3).to(device), numbers(edges.n_edges, 3).to(device)
+    found = value_and_gradients(lambda x, w: cfconv(x, w, edges), x, w)
+    for one, other in zip(found, value_and_gradients(messages_of(edges, scatter.segment_csr), x, w), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-13)
+
+
+def test_one_list_serves_both_directions_of_a_symmetric_graph(numbers):
+    """Filters that an edge shares with its reverse make the gradient of the features a sum over receivers too."""
+    upper = torch.triu_indices(9, 9, 1)
+    full = Edges.from_pairs(torch.cat([upper[0], upper[1]]), torch.cat([upper[1], upper[0]]), 9)
+    half = Edges.from_pairs(upper[0], upper[1], 9)
+    by_pair = numbers(9, 9, 5)
+    by_pair = by_pair + by_pair.transpose(0, 1)
+    x, w = numbers(9, 5), by_pair[full.receiver, full.sender]
+    expected = cfconv_transposed(x, w, full)
+    torch.testing.assert_close(cfconv(x, w, full), expected, rtol=0, atol=1e-13)
+    w = by_pair[half.receiver, half.sender]
+    torch.testing.assert_close(cfconv(x, w, half) + cfconv_transposed(x, w, half), expected, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("way", ["eager", "registered"])
 def test_gradient_of_one_factor_only(name, way, numbers, generator):
     edges = Edges.from_pairs(*torch.randint(0, 9, (2, 31), generator=generator), 9)

@@ -68,6 +68,38 @@ def test_matches_torch_scatter(numbers):
     torch.testing.assert_close(segment_sum(values, ptr), scatter.segment_csr(values, ptr), rtol=0, atol=1e-13)
 
 
+def both_orders(function, values):
+    """Value, gradient and gradient of the gradient of a nonlinear function of the sums."""
+    leaf = values.clone().requires_grad_()
+    sums = function(leaf)
+    (first,) = torch.autograd.grad(sums.sin().sum(), leaf, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), leaf)
+    return sums, first, second
+
+
+@pytest.mark.parametrize("segments", list(SEGMENTS))
+def test_sums_and_gradients_match_torch_segment_reduce(segments, numbers):
+    ptr = torch.tensor(SEGMENTS[segments])
+    values = numbers(int(ptr[-1]), 3)
+    leaves = [values.clone().requires_grad_() for _ in range(2)]
+    sums = [segment_sum(leaves[0], ptr), torch.segment_reduce(leaves[1], "sum", offsets=ptr, axis=0, initial=0.0)]
+    torch.testing.assert_close(sums[0], sums[1], rtol=0, atol=1e-13)
+    grad = numbers(len(ptr) - 1, 3)
+    found, expected = (torch.autograd.grad(each, leaf, grad)[0] for each, leaf in zip(sums, leaves, strict=True))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+
+
+def test_sums_and_two_derivatives_match_segment_csr(numbers):
+    scatter = pytest.importorskip("torch_scatter", reason="torch-scatter, the independent reference, is not installed")
+    values, ptr = numbers(9, 3), torch.tensor([0, 3, 3, 4, 9])
+    found = both_orders(lambda leaf: segment_sum(leaf, ptr), values)
+    expected = both_orders(lambda leaf: scatter.segment_csr(leaf, ptr), values)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-13)
+    rows = numbers(4, 3)
+    torch.testing.assert_close(segment_expand(rows, ptr, 9), scatter.gather_csr(rows, ptr), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("ptr", [[0, 3], [1, 4], [0, 3, 2, 4], [0, 5]])
 def test_wrong_offsets(ptr, numbers):
     text = "`ptr`: expected offsets that ascend from 0 to the number of rows, got others. To fix it, pass the `ptr`"
