@@ -77,6 +77,9 @@ class Operator:
         self._n_differentiable = n_differentiable
         if _PROBLEM:
             return
+        if not hasattr(torch.ops.flashmd, name):
+            self._overload = self._differentiable = _outdated(name)
+            return
         self._overload = getattr(torch.ops.flashmd, name).default
         torch.library.register_fake(f"flashmd::{name}")(fake)
         if backward is not None and setup_context is not None:
@@ -95,6 +98,17 @@ class Operator:
     def _forward(self, *args: Any) -> Any:
         with torch._C._AutoDispatchBelowAutograd():
             return self._overload(*args)
+
+
+def _outdated(name: str) -> Callable[..., Any]:
+    """Return a function that says that the library was built from an older source than this package."""
+
+    def call(*args: Any) -> Any:
+        del args
+        fix = "build it again with `python setup.py build_ext --inplace`"
+        raise ExtensionNotBuiltError(message(f"operator {name!r}", "in the built extension", "an older one", fix))
+
+    return call
 
 
 def differentiable(

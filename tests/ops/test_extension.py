@@ -53,6 +53,12 @@ def test_missing_library_is_an_error_only_when_a_kernel_is_called(root):
     )
 
 
+def test_operator_that_the_library_lacks_asks_for_a_new_build():
+    newer = _extension.Operator("of_a_later_version", lambda values: values)
+    with pytest.raises(ExtensionNotBuiltError, match="operator 'of_a_later_version'.*older.*build it again"):
+        newer(torch.zeros(1))
+
+
 def test_unusable_library_is_named(monkeypatch):
     monkeypatch.setattr(_extension, "_PROBLEM", "_kernels.so, which cannot be loaded (wrong ELF class)")
     edges_free = (torch.ones(2), torch.tensor([0, 2]))

@@ -179,14 +179,14 @@ def _measure(evaluator: Evaluator, samples: list[Samples]) -> _Measured:
 
 
 def _refined_table(network: SchNet, samples: list[Samples], options: CompileOptions) -> tuple[FilterTable, _Measured]:
-    """Return the first table, of twice as many intervals each, whose forces are within the tolerance."""
+    """Return the first table, of half as many intervals again each, whose forces are within the tolerance."""
     best, intervals = math.inf, FEWEST_INTERVALS
     while intervals <= MOST_INTERVALS:
         table = tabulate(network, intervals + 1)
         result = _measure(make_evaluator(network, table, dtype=samples[0].dtype, backend=options.backend), samples)
         if result.force_error <= options.allowed_of_table:
             return table, result
-        best, intervals = min(best, result.force_error), 2 * intervals
+        best, intervals = min(best, result.force_error), intervals * 3 // 2
     raise ToleranceNotMetError(best, options.allowed_of_table, _advice(options))
 
 
