@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "cpu/spline.h"
+#include "spline_schemas.h"
 #include "tensors.h"
 
 namespace flashmd {
@@ -199,21 +200,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> spline_conv_double_backward(
 }  // namespace
 }  // namespace flashmd
 
-#define FLASHMD_SPLINE "Tensor features, Tensor fraction, Tensor values, Tensor slopes, "
-#define FLASHMD_SORTED "Tensor index, Tensor groups, float spacing, "
-
 STABLE_TORCH_LIBRARY_FRAGMENT(flashmd, m) {
   m.def(
       "spline_sort(Tensor distance, Tensor receiver, Tensor sender, int n_atoms, int n_intervals, float cutoff) -> "
       "(Tensor index, Tensor groups)");
-  m.def("spline_conv(" FLASHMD_SPLINE FLASHMD_SORTED "int instruction_set=-1) -> Tensor");
-  m.def("spline_conv_backward(Tensor grad, " FLASHMD_SPLINE FLASHMD_SORTED
-        "bool want_features, bool want_fraction, bool want_table, int instruction_set=-1) -> "
-        "(Tensor features, Tensor fraction, Tensor values, Tensor slopes)");
-  m.def("spline_conv_double_backward(Tensor grad, " FLASHMD_SPLINE
-        "Tensor? dot_features, Tensor? dot_fraction, Tensor? dot_values, Tensor? dot_slopes, " FLASHMD_SORTED
-        "bool want_fraction, int instruction_set=-1) -> "
-        "(Tensor grad, Tensor features, Tensor fraction, Tensor values, Tensor slopes)");
+  m.def(FLASHMD_SPLINE_CONV);
+  m.def(FLASHMD_SPLINE_CONV_BACKWARD);
+  m.def(FLASHMD_SPLINE_CONV_DOUBLE_BACKWARD);
 }
 
 STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {

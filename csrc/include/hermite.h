@@ -35,7 +35,7 @@ FLASHMD_HOST_DEVICE Cubic<V> hermite(V v0, V m0, V v1, V m1) {
   return {v0, m0, (rise - m0) + (rise - m0) + (rise - m1), (m0 - rise) + (m1 - rise)};
 }
 
-// What the numbers at the ends of the interval contribute to the value, or to the derivative by u.
+// What the numbers at the ends of the interval contribute to the value, or to the first or second derivative by u.
 template <typename V>
 struct HermiteWeights {
   V v0, m0, v1, m1;
@@ -51,6 +51,12 @@ template <typename V>
 FLASHMD_HOST_DEVICE HermiteWeights<V> hermite_slope_weights(V u) {
   const V rest = V(1) - u, v1 = V(6) * u * rest;
   return {-v1, rest * (rest - (u + u)), v1, u * (u - (rest + rest))};
+}
+
+template <typename V>
+FLASHMD_HOST_DEVICE HermiteWeights<V> hermite_curvature_weights(V u) {
+  const V v1 = V(6) - V(12) * u;
+  return {-v1, V(6) * u - V(4), v1, V(6) * u - V(2)};
 }
 
 template <typename V>

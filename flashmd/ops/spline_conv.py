@@ -58,7 +58,8 @@ class SortedPairs:
 
     Attributes:
         fraction: [n_pairs], place within the interval, 0 to 1, differentiable in the distance.
-        index: [4, n_pairs], int32, receiver, sender, interval and place in the list of edges.
+        index: [4, n_pairs], int32, receiver, sender, interval and place in the list of edges; CUDA kernels read more
+            rows.
         groups: [2, n_atoms + 2], int32, for the kernels: atoms and pairs that may be worked on together.
         n_intervals: intervals of the table.
         spacing: width of an interval, nm.
@@ -105,7 +106,8 @@ def sort_pairs(
     if tuple(distance.shape) != (edges.n_edges,):
         fix = "pass the lengths of these edges"
         raise ValueError(message("`distance`", f"shape {(edges.n_edges,)}", f"{tuple(distance.shape)}", fix))
-    sort = _SORT if use_kernels(backend) else _sort
+    kernel = _sort_by_atom if distance.is_cuda else _SORT
+    sort = kernel if use_kernels(backend) else _sort
     index, groups = sort(distance.detach(), edges.receiver, edges.sender, edges.n_atoms, n_intervals, cutoff)
     fraction = distance.index_select(0, index[3]) * (n_intervals / cutoff) - index[2]
     return SortedPairs(fraction, index, groups, n_intervals, cutoff / n_intervals)
@@ -170,6 +172,18 @@ def _sort(
     groups = index.new_empty(2, n_atoms + 2)
     groups[:, 0], groups[0, 1:], groups[1, 1:] = 0, n_atoms, distance.shape[0]
     return index, groups
+
+
+def _sort_by_atom(
+    distance: Tensor, receiver: Tensor, sender: Tensor, n_atoms: int, n_intervals: int, cutoff: float
+) -> tuple[Tensor, Tensor]:
+    """Sort for the CUDA kernels: index has two more rows, places of pairs atom after atom, bounded by groups[0]."""
+    index, groups = _sort(distance, receiver, sender, n_atoms, n_intervals, cutoff)
+    ends, order = index[:2].flatten().sort(stable=True)
+    places = (order % max(receiver.shape[0], 1)).view(2, -1).to(torch.int32)
+    atoms = torch.arange(n_atoms + 1, dtype=torch.int32, device=ends.device)
+    groups[0, : n_atoms + 1] = torch.searchsorted(ends, atoms)
+    return torch.cat([index, places]), groups
 
 
 def _reference(features: Tensor, values: Tensor, slopes: Tensor, pairs: SortedPairs) -> Tensor:

@@ -52,8 +52,6 @@ def no_pairs():
 
 
 def test_battery(edges, numbers, generator):
-    if edges.receiver.is_cuda:
-        pytest.skip("the convolution with tables in training has no CUDA kernels")
     check_op(convolve(edges, 5), convolve(edges, 5, "reference"), inputs_of(edges, numbers, generator), highest_order=2)
 
 
