@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from workloads import Motion, build_network, build_system
 
-from flashmd.nn import half_edges, tabulate
-from flashmd.ops import Edges, edge_geometry, neighbor_list, sort_pairs, spline_conv
+from flashmd.nn import tabulate
+from flashmd.ops import Edges, edge_geometry, flash_cfconv, half_neighbor_list, sort_pairs, spline_conv
 from flashmd.potential import Potential, SchNetPotential, VerletList
 from flashmd.potential.compiled.network import make_evaluator
 from flashmd.potential.priors import Repulsion
@@ -58,7 +58,7 @@ class Workload:
         self.n_channels, self.n_filters = config.n_channels, config.n_filters
         self.n_basis, self.n_blocks = config.n_basis, config.n_blocks
         self.system = Motion(build_system(n_beads, n_replicas)).step()
-        self.pairs = half_edges(neighbor_list(self.system, config.cutoff_upper))
+        self.pairs = half_neighbor_list(self.system, config.cutoff_upper)
         double = build_network().double().requires_grad_(False)
         self.table = tabulate(double, N_KNOTS)
         self.compiled = make_evaluator(double, self.table, dtype=torch.float32, backend="kernel")
@@ -79,7 +79,15 @@ class Workload:
 
 def kernels(work: Workload) -> list[Kernel]:
     """Return all kernels for a batch."""
-    return [plain(work), node_layers(work), pairs_by_table(work), *training(work), search(work), repulsion(work)]
+    return [
+        plain(work),
+        node_layers(work),
+        pairs_by_table(work),
+        *training(work),
+        *training_exactly(work),
+        search(work),
+        repulsion(work),
+    ]
 
 
 def plain(work: Workload) -> Kernel:
@@ -167,16 +175,44 @@ def training(work: Workload) -> list[Kernel]:
     ]
 
 
+def training_exactly(work: Workload) -> list[Kernel]:
+    """One block's convolution with filters recomputed for every tile of pairs, forward and backward.
+
+    A pair needs the two layers of the filter network; backward needs them again, the gradients by their inputs and the
+    gradients by their weights.
+    """
+    distance = edge_geometry(work.system, work.pairs)[1].requires_grad_()
+    network = build_network()
+    weights, form = network.filter_weights()[0], network.filter_form
+    trained = [each for each in weights if each.requires_grad]
+    features = torch.rand(work.system.n_atoms, work.n_filters, requires_grad=True)
+    ones = torch.ones(work.system.n_atoms, work.n_filters)
+
+    def forward() -> torch.Tensor:
+        return flash_cfconv(features, distance, weights, form, work.pairs)
+
+    def backward() -> object:
+        return torch.autograd.grad(forward(), [features, distance, *trained], ones)
+
+    unit = ("pair and block", work.pairs.n_edges)
+    n = work.n_filters
+    layers, moved = 2 * (work.n_basis * n + n * n), 24 * n
+    return [
+        Kernel("training exactly: forward", unit, layers + 4 * n, moved, "cache", forward),
+        Kernel("training exactly: backward", unit, 3 * layers + 10 * n, moved, "cache", backward, overhead=forward),
+    ]
+
+
 def search(work: Workload) -> Kernel:
-    """The neighbour list: eight operations for a distance; two indices, shift and transpose of each direction."""
+    """The neighbour list: eight operations for a distance; two indices, a shift and an entry of the transpose."""
     cutoff = work.table.cutoff
     return Kernel(
         "neighbour search",
         ("pair", work.pairs.n_edges),
         operations=8,
-        bytes=2 * 48,
+        bytes=48,
         source="memory",
-        call=lambda: neighbor_list(work.system, cutoff),
+        call=lambda: half_neighbor_list(work.system, cutoff),
     )
 
 

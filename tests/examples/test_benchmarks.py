@@ -194,7 +194,9 @@ def test_roofline(
         "compiled: pairs": (4 * pairs, 128 * (7 * 24 + 4 * 24) / 4),
         "training by table: forward": (pairs, 128 * 24),
         "training by table: backward": (pairs, 128 * 32),
-        "neighbour search": (pairs, 96),
+        "training exactly: forward": (pairs, 2 * (64 * 128 + 128 * 128) + 4 * 128),
+        "training exactly: backward": (pairs, 6 * (64 * 128 + 128 * 128) + 10 * 128),
+        "neighbour search": (pairs, 48),
         "compiled: repulsion": (pairs, 80),
     }
     assert set(rows) == set(expected)
