@@ -124,7 +124,7 @@ class OptimizerConfig(_Section):
     average_decay: _Fraction = 0.995
     patience: PositiveInt = 20
     filters: Literal["table", "exact"] = "table"
-    n_knots: Annotated[int, Field(ge=65, le=65537)] = 1025
+    n_knots: Annotated[int, Field(ge=65, le=65537)] = 769
 
 
 class TrainConfig(_Section):

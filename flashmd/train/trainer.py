@@ -51,7 +51,7 @@ class TrainingSettings:
     average_decay: float = 0.995
     patience: int = 20
     filters: Literal["table", "exact"] = "table"
-    n_knots: int = 1025
+    n_knots: int = 769
     seed: int = 0
 
 

@@ -164,7 +164,7 @@ def test_training_step(script: Import, tmp_path: Path, capsys: pytest.CaptureFix
         assert 0 < int(row["peak_bytes"]) < 200e6
         assert float(row["gradient_error"]) < 1e-4
     assert float(rows[0]["ratio"]) == 1.0
-    assert "12 beads, 1 frames, 66 pairs, 1025 knots" in capsys.readouterr().out
+    assert "12 beads, 1 frames, 66 pairs, 769 knots" in capsys.readouterr().out
 
 
 def test_exponent_of_a_power_law(script: Import) -> None:

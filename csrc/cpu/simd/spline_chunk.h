@@ -106,13 +106,15 @@ FLASHMD_INLINE void accumulate(Cubic<T>& sum, Vec<T> product, Vec<T> u) {
   sum.c3 += product * u;
 }
 
-// sum_k += product k u^(k - 1): the gradient of product * value(derivative(c), u).
+// sum_k += product u^k + by_slope k u^(k - 1): the gradient of product * value(c, u) + by_slope * value(derivative(c),
+// u).
 template <typename T>
-FLASHMD_INLINE void accumulate_slope(Cubic<T>& sum, Vec<T> product, Vec<T> u) {
-  sum.c1 += product;
-  product *= u;
-  sum.c2 += product + product;
-  sum.c3 += product * u * T(3);
+FLASHMD_INLINE void accumulate(Cubic<T>& sum, const Vec<T>& product, const Vec<T>& by_slope, const Vec<T>& u) {
+  const Vec<T> first = product * u + by_slope, second = (first + by_slope) * u;
+  sum.c0 += product;
+  sum.c1 += first;
+  sum.c2 += second;
+  sum.c3 += (second + by_slope * u) * u;
 }
 
 // Lane k of block b, blocks being 2 kHalf wide, becomes the sum of lanes k and k + kHalf of that block: of `left` in
@@ -156,32 +158,30 @@ FLASHMD_INLINE Vec<T> row_sums(const T* rows) {
   return result;
 }
 
-// Sums over the lanes of one vector for each pair, of consecutive pairs, sixteen at a time.
+// Sums over the lanes of one vector for each of consecutive pairs, sixteen pairs at a time.
 template <typename T>
 class LaneSums {
 public:
-  // `out` is the array that the sums of pair `first` and those after it are written to.
-  FLASHMD_INLINE LaneSums(T* out, int64_t first) : out_(out), begin_(first), end_(first) {}
+  // The sum of pair `first` and those after it are written to out[first] and so on; `rows` are sixteen vectors.
+  FLASHMD_INLINE LaneSums(T* out, T* rows, int64_t first) : out_(out), rows_(rows), first_(first) {}
 
   // `pair` follows the one before.
-  FLASHMD_INLINE void add(int64_t pair, Vec<T> value) {
-    store(rows_ + (pair - begin_) * kLanes, value);
-    end_ = pair + 1;
-    if (end_ - begin_ == kLanes) {
-      store(out_ + begin_, row_sums<T>(rows_));
-      begin_ = end_;
-    }
+  FLASHMD_INLINE void add(int64_t pair, const Vec<T>& value) {
+    const int64_t row = (pair - first_) % kLanes;
+    store(rows_ + row * kLanes, value);
+    if (row == kLanes - 1) store(out_ + pair - row, row_sums<T>(rows_));
   }
 
-  // Write what is left.
-  FLASHMD_INLINE void finish() {
-    for (int64_t pair = begin_; pair < end_; ++pair) out_[pair] = sum<T>(load(rows_ + (pair - begin_) * kLanes));
+  // Write what is left of the pairs before `last`.
+  FLASHMD_INLINE void finish(int64_t last) {
+    const int64_t left = (last - first_) % kLanes;
+    for (int64_t row = 0; row < left; ++row) out_[last - left + row] = sum<T>(load(rows_ + row * kLanes));
   }
 
 private:
   T* out_;
-  int64_t begin_, end_;
-  alignas(64) T rows_[kLanes * kLanes];
+  T* rows_;
+  int64_t first_;
 };
 
 }  // namespace flashmd::cpu::FLASHMD_ISA

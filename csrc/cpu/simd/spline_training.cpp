@@ -56,6 +56,9 @@ template <typename T>
 FLASHMD_INLINE Cubic<T> cubic(const SplineInput<T>& input, const SplineKnots<const T>& table, const Task& task,
                               int64_t interval) {
   const int64_t at = interval * input.n_channels + task.chunk * kLanes, next = at + input.n_channels;
+  // The rows of a table lie too far apart for the processor to foresee the next one.
+  __builtin_prefetch(table.values + next + input.n_channels);
+  __builtin_prefetch(table.slopes + next + input.n_channels);
   return between<T>({load_some(table.values + at, task.width), load_some(table.slopes + at, task.width) * input.spacing,
                      load_some(table.values + next, task.width),
                      load_some(table.slopes + next, task.width) * input.spacing});
@@ -67,25 +70,50 @@ FLASHMD_INLINE void add_cubic(const SplineInput<T>& input, const SplineKnots<T>&
                               int64_t interval, const Cubic<T>& sum) {
   const int64_t at = interval * input.n_channels + task.chunk * kLanes, next = at + input.n_channels;
   const Hermite<T> ends = to_ends(sum);
+  __builtin_prefetch(table.values + next + input.n_channels, 1);
+  __builtin_prefetch(table.slopes + next + input.n_channels, 1);
   add_some(table.values + at, ends.value, task.width);
   add_some(table.slopes + at, ends.slope * input.spacing, task.width);
   add_some(table.values + next, ends.next_value, task.width);
   add_some(table.slopes + next, ends.next_slope * input.spacing, task.width);
 }
 
-// Call body(interval, begin, end) for the runs of pairs of one interval.
-template <typename T, typename F>
-FLASHMD_INLINE void for_runs(const SplineInput<T>& input, const Task& task, const F& body) {
-  const int32_t* interval = input.pairs.interval;
-  for (int64_t begin = task.first_pair; begin < task.last_pair;) {
-    const int32_t i = interval[begin];
-    if (i >= input.pairs.n_intervals) break;
-    int64_t end = begin + 1;
-    while (end < task.last_pair && interval[end] == i) ++end;
-    body(i, begin, end);
+// The pairs of a task, run by run: those of one interval, then those of the next one that has any.
+template <typename T>
+class Runs {
+public:
+  FLASHMD_INLINE Runs(const SplineInput<T>& input, const Task& task)
+      : end(task.first_pair),
+        receiver_(input.pairs.receiver),
+        sender_(input.pairs.sender),
+        interval_(input.pairs.interval),
+        last_(task.last_pair),
+        outside_(static_cast<int32_t>(input.pairs.n_intervals)) {}
+
+  FLASHMD_INLINE bool next() {
     begin = end;
+    if (begin == last_ || interval_[begin] == outside_) return false;
+    interval = interval_[begin];
+    do {
+      ++end;
+    } while (end < last_ && interval_[end] == interval);
+    return true;
   }
-}
+
+  // Where the slices of both atoms begin.
+  FLASHMD_INLINE int64_t receiver(int64_t pair) const {
+    return int64_t{static_cast<uint32_t>(receiver_[pair])} * kLanes;
+  }
+  FLASHMD_INLINE int64_t sender(int64_t pair) const { return int64_t{static_cast<uint32_t>(sender_[pair])} * kLanes; }
+
+  int32_t interval = 0;
+  int64_t begin = 0, end;
+
+private:
+  const int32_t *receiver_, *sender_, *interval_;
+  int64_t last_;
+  int32_t outside_;
+};
 
 // Call body(task) for all chunks and groups; the groups of a chunk in order on one thread where they share a result.
 template <typename T, typename F>
@@ -102,15 +130,15 @@ void for_tasks(const SplineInput<T>& input, bool shared, const F& body) {
 
 // out[p] = sum of the chunks' shares, in order.
 template <typename T>
-void sum_partial(const SplineInput<T>& input, const T* partial, T* out) {
+void sum_partial(const SplineInput<T>& input, const T* __restrict partial, T* __restrict out) {
   const int64_t n_pairs = input.pairs.n_pairs, n_chunks = spline_chunks(input.n_channels);
   const int32_t outside = static_cast<int32_t>(input.pairs.n_intervals);
   parallel_for(n_pairs, 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      T total = T(0);
-      for (int64_t chunk = 0; chunk < n_chunks; ++chunk) total += partial[chunk * n_pairs + p];
-      out[p] = input.pairs.interval[p] < outside ? total : T(0);
+    for (int64_t p = begin; p < end; ++p) out[p] = T(0);
+    for (int64_t chunk = 0; chunk < n_chunks; ++chunk) {
+      for (int64_t p = begin; p < end; ++p) out[p] += partial[chunk * n_pairs + p];
     }
+    for (int64_t p = begin; p < end; ++p) out[p] = input.pairs.interval[p] < outside ? out[p] : T(0);
   });
 }
 
@@ -126,15 +154,16 @@ template <typename T>
 void convolve_task(const SplineInput<T>& input, const SplineWorkspace<T>& work, const Task& task, T* out) {
   const T* x = packed<T>(input, work, 0, task, input.features);
   T* a = packed<T>(input, work, 1, task, nullptr);
-  for_runs(input, task, [&](int64_t interval, int64_t begin, int64_t end) {
-    const Cubic<T> c = cubic(input, input.table, task, interval);
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t t = input.pairs.receiver[p] * kLanes, s = input.pairs.sender[p] * kLanes;
-      const Vec<T> w = value(c, splat(input.fraction[p]));
+  const T* fraction = input.fraction;
+  for (Runs<T> run(input, task); run.next();) {
+    const Cubic<T> c = cubic(input, input.table, task, run.interval);
+    for (int64_t p = run.begin; p < run.end; ++p) {
+      const int64_t t = run.receiver(p), s = run.sender(p);
+      const Vec<T> w = value(c, splat(fraction[p]));
       add(a + t, load(x + s) * w);
       add(a + s, load(x + t) * w);
     }
-  });
+  }
   unpack(input, task, a, out);
 }
 
@@ -144,14 +173,17 @@ void first_task(const SplineInput<T>& input, const SplineWorkspace<T>& work, con
   const T* g = packed<T>(input, work, 0, task, input.grad);
   const T* x = kFraction || kTable ? packed<T>(input, work, 1, task, input.features) : nullptr;
   T* to_x = kFeatures ? packed<T>(input, work, 2, task, nullptr) : nullptr;
-  LaneSums<T> sums(kFraction ? work.partial + task.chunk * input.pairs.n_pairs : nullptr, task.first_pair);
-  for_runs(input, task, [&](int64_t interval, int64_t begin, int64_t end) {
-    const Cubic<T> c = cubic(input, input.table, task, interval);
+  const T* fraction = input.fraction;
+  alignas(64) T rows[kLanes * kLanes];
+  LaneSums<T> sums(work.partial + task.chunk * input.pairs.n_pairs, rows, task.first_pair);
+  Runs<T> run(input, task);
+  while (run.next()) {
+    const Cubic<T> c = cubic(input, input.table, task, run.interval);
     const Quadratic<T> slope = derivative(c);
     Cubic<T> to_c{};
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t t = input.pairs.receiver[p] * kLanes, s = input.pairs.sender[p] * kLanes;
-      const Vec<T> u = splat(input.fraction[p]), g_t = load(g + t), g_s = load(g + s);
+    for (int64_t p = run.begin; p < run.end; ++p) {
+      const int64_t t = run.receiver(p), s = run.sender(p);
+      const Vec<T> u = splat(fraction[p]), g_t = load(g + t), g_s = load(g + s);
       if constexpr (kFeatures) {
         const Vec<T> w = value(c, u);
         add(to_x + t, g_s * w);
@@ -163,9 +195,9 @@ void first_task(const SplineInput<T>& input, const SplineWorkspace<T>& work, con
         if constexpr (kTable) accumulate(to_c, product, u);
       }
     }
-    if constexpr (kTable) add_cubic(input, out.table, task, interval, to_c);
-  });
-  if constexpr (kFraction) sums.finish();
+    if constexpr (kTable) add_cubic(input, out.table, task, run.interval, to_c);
+  }
+  if constexpr (kFraction) sums.finish(run.end);
   if constexpr (kFeatures) unpack(input, task, to_x, out.features);
 }
 
@@ -178,16 +210,19 @@ void second_task(const SplineInput<T>& input, const SplineCotangent<T>& cotangen
   const T* dx = packed<T>(input, work, 2, task, cotangent.features);
   T* to_g = packed<T>(input, work, 3, task, nullptr);
   T* to_x = packed<T>(input, work, 4, task, nullptr);
-  LaneSums<T> sums(kFull ? work.partial + task.chunk * input.pairs.n_pairs : nullptr, task.first_pair);
-  for_runs(input, task, [&](int64_t interval, int64_t begin, int64_t end) {
-    const Cubic<T> c = cubic(input, input.table, task, interval);
+  const T *fraction = input.fraction, *dot_fraction = cotangent.fraction;
+  alignas(64) T rows[kLanes * kLanes];
+  LaneSums<T> sums(work.partial + task.chunk * input.pairs.n_pairs, rows, task.first_pair);
+  Runs<T> run(input, task);
+  while (run.next()) {
+    const Cubic<T> c = cubic(input, input.table, task, run.interval);
     const Quadratic<T> slope = derivative(c);
     Cubic<T> dc{}, to_c{};
-    if (kFull && cotangent.table.values) dc = cubic(input, cotangent.table, task, interval);
+    if (kFull && cotangent.table.values) dc = cubic(input, cotangent.table, task, run.interval);
     const Quadratic<T> slope_dc = derivative(dc);
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t t = input.pairs.receiver[p] * kLanes, s = input.pairs.sender[p] * kLanes;
-      const Vec<T> u = splat(input.fraction[p]), du = splat(cotangent.fraction ? cotangent.fraction[p] : T(0));
+    for (int64_t p = run.begin; p < run.end; ++p) {
+      const int64_t t = run.receiver(p), s = run.sender(p);
+      const Vec<T> u = splat(fraction[p]), du = splat(dot_fraction ? dot_fraction[p] : T(0));
       const Vec<T> g_t = load(g + t), g_s = load(g + s), x_t = load(x + t), x_s = load(x + s);
       const Vec<T> dx_t = load(dx + t), dx_s = load(dx + s);
       const Vec<T> w = value(c, u), w_slope = value(slope, u);
@@ -198,15 +233,14 @@ void second_task(const SplineInput<T>& input, const SplineCotangent<T>& cotangen
       add(to_x + t, g_s * dw);
       add(to_x + s, g_t * dw);
       const Vec<T> first = g_t * dx_s + g_s * dx_t, second = g_t * x_s + g_s * x_t;
-      accumulate(to_c, first, u);
-      accumulate_slope(to_c, second * du, u);
+      accumulate(to_c, first, second * du, u);
       if constexpr (kFull) {
         sums.add(p, first * w_slope + second * (value(derivative(slope), u) * du + value(slope_dc, u)));
       }
     }
-    add_cubic(input, out.table, task, interval, to_c);
-  });
-  if constexpr (kFull) sums.finish();
+    add_cubic(input, out.table, task, run.interval, to_c);
+  }
+  if constexpr (kFull) sums.finish(run.end);
   unpack(input, task, to_g, out.grad);
   unpack(input, task, to_x, out.features);
 }
