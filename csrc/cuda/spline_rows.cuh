@@ -3,8 +3,9 @@
 // stored for a pair and channel, no two threads write the same number and every sum has one order.
 //
 // Per directed pair and slice of 32 channels in float32, with table and features in shared memory:
-//   convolve        16 bytes of global memory,  640 of shared memory (5 words a lane), 14 operations a lane
-//   differentiate   32 bytes of global memory,  768 of shared memory (6 words a lane), 28 operations a lane
+//   convolve        16 bytes of global memory, 640 of shared memory (5 words a lane), 18 operations a lane
+//   differentiate   32 bytes of global memory, 768 of shared memory (6 words a lane), 45 operations a lane
+// The shared memory is what limits both.
 #pragma once
 
 #include "../include/hermite.h"

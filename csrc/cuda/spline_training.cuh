@@ -2,8 +2,8 @@
 // wherever they are needed. Sums over the pairs of an atom and over the pairs of an interval run in the order of the
 // sorted pairs, each in one thread: nothing is added up in memory and no result depends on the run.
 //
-// Per pair and channel in float32: 40 bytes from the caches and 28 operations forward (both directions), twice that
-// for the gradient with respect to the features and 48 bytes for each of those with respect to table and distance.
+// Per pair and channel in float32, from the caches: 40 bytes and 36 operations for the convolution (both directions)
+// and for the gradient with respect to the features, 32 bytes for each of those with respect to table and distance.
 #pragma once
 
 #include "../include/hermite.h"

@@ -31,12 +31,26 @@ class LangevinLoop:
     def __init__(
         self, integrator: LangevinBAOAB, state: MDState, model: EnergyModel, *, ops: Any = torch.ops.flashmd
     ) -> None:
-        self._integrator, self._model, self._ops, self._start = integrator, model, ops, state
-        self.system = state.system.with_positions(state.positions.clone().contiguous())
-        self._velocities = state.velocities.clone().contiguous()
-        self._forces, self._energy = state.forces.clone().contiguous(), state.energy.clone()
-        self._speed, self._inverse_mass = state.thermal_speed.contiguous(), state.inverse_mass.contiguous()
-        self._step = torch.tensor([state.step], device=state.positions.device)
+        self._integrator, self._model, self._ops, self._state = integrator, model, ops, state
+        self.system = state.system.with_positions(state.positions.clone(memory_format=torch.contiguous_format))
+        self._velocities, self._forces = torch.empty_like(self.system.positions), torch.empty_like(state.positions)
+        self._energy, self._speed = torch.empty_like(state.energy), torch.empty_like(state.thermal_speed)
+        self._inverse_mass, self._streams = state.inverse_mass.contiguous(), state.streams.contiguous()
+        self._step = torch.empty(1, dtype=torch.int64, device=state.positions.device)
+        self.load_(state)
+
+    def load_(self, state: MDState) -> None:
+        """Go on from another state of the same batch, such as one with exchanged temperatures."""
+        self._state = state
+        self.system.positions.copy_(state.positions)
+        for own, given in (
+            (self._velocities, state.velocities),
+            (self._forces, state.forces),
+            (self._energy, state.energy),
+            (self._speed, state.thermal_speed),
+        ):
+            own.copy_(given)
+        self._step.fill_(state.step)
 
     @torch.no_grad()
     def evaluate(self) -> None:
@@ -48,7 +62,7 @@ class LangevinLoop:
         """Advance all replicas by one time step."""
         rule = self._integrator
         memory = (self.system.positions, self._velocities, self._forces, self._inverse_mass, self._speed)
-        options = (self._start.streams, self._step, _signed(rule.seed), rule.time_step, rule.friction)
+        options = (self._streams, self._step, _signed(rule.seed), rule.time_step, rule.friction)
         self._ops.langevin_begin_(*memory, *options)
         evaluation = self._model.evaluate(self.system)
         self._forces.copy_(evaluation.forces)
@@ -56,14 +70,14 @@ class LangevinLoop:
         self._ops.langevin_end_(*memory, *options)
 
     def state(self, n_steps: int) -> MDState:
-        """Return the state after `n_steps` steps; its tensors stay as they are."""
+        """Return the state `n_steps` steps after the one that was loaded; its tensors stay as they are."""
         return dataclasses.replace(
-            self._start,
-            system=self._start.system.with_positions(self.system.positions.clone()),
+            self._state,
+            system=self._state.system.with_positions(self.system.positions.clone()),
             velocities=self._velocities.clone(),
             forces=self._forces.clone(),
             energy=self._energy.clone(),
-            step=self._start.step + n_steps,
+            step=self._state.step + n_steps,
         )
 
 
@@ -87,7 +101,7 @@ class GraphedStep:
         if device.type != "cuda":
             fix = "move the system to a GPU, or call `LangevinBAOAB.step`"
             raise ValueError(message("`state`", "tensors on a CUDA device", str(device), fix))
-        self._loop, self._n_steps = LangevinLoop(integrator, state, model), 0
+        self._loop, self._last = LangevinLoop(integrator, state, model), state
         stream = torch.cuda.Stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
@@ -101,12 +115,18 @@ class GraphedStep:
             expected, fix = "an evaluation that never waits for the device", "compile the potential"
             raise RuntimeError(message("`model`", expected, f"{error}", fix)) from error
 
-    def run(self, n_steps: int) -> MDState:
-        """Advance all replicas by `n_steps` time steps and return their state."""
+    def run(self, n_steps: int, state: MDState | None = None) -> MDState:
+        """Advance all replicas by `n_steps` time steps and return their state.
+
+        Args:
+            n_steps: steps.
+            state: where to go on, of the same batch; where the last run ended if left out.
+        """
+        self._loop.load_(self._last if state is None else state)
         for _ in range(n_steps):
             self._graph.replay()
-        self._n_steps += n_steps
-        return self._loop.state(self._n_steps)
+        self._last = self._loop.state(n_steps)
+        return self._last
 
 
 def _signed(seed: int) -> int:

@@ -63,6 +63,17 @@ def test_a_state_may_start_anywhere(emulated):
     for _ in range(3):
         second.step_()
     assert torch.equal(second.state(3).positions, loop.state(6).positions)
+    # The same memory goes on from another state, as after an exchange.
+    loop.load_(first.state(3))
+    for _ in range(3):
+        loop.step_()
+    assert torch.equal(second.state(3).velocities, loop.state(3).velocities)
+    hot = first.state(3).with_temperature(torch.full((3,), 900.0, dtype=torch.float64))
+    loop.load_(hot)
+    loop.step_()
+    assert torch.equal(loop.state(1).temperature, hot.temperature)
+    expected = integrator.step(hot, Springs())
+    torch.testing.assert_close(loop.state(1).velocities, expected.velocities, rtol=1e-12, atol=1e-12)
     assert second.state(3).step == 6
 
 
