@@ -84,6 +84,7 @@ class Potential(nn.Module, ABC):
         precision: str = "float32",
         tolerance: float | None = None,
         backend: str = "kernel",
+        repulsion_cutoff: float | None = None,
     ) -> CompiledPotential:
         """Return an evaluator of this potential with its present parameters, made for speed.
 
@@ -99,15 +100,20 @@ class Potential(nn.Module, ABC):
                 "float16", "bfloat16" and "int16" store them in 16 bits with a scale for each output channel.
             tolerance: largest relative error of a network's forces; by default 1e-5, with layers in 16 bits 2e-3.
             backend: "kernel", or "reference" for plain PyTorch.
+            repulsion_cutoff: distance at which the repulsion of priors ends, nm; see
+                :func:`flashmd.potential.cut_repulsion`, which measures what that costs.
 
         Raises:
             ToleranceNotMetError: the forces of a network would be less accurate.
-            ValueError: an option is unknown, or the template has no pairs or atoms that the potential does not know.
+            ValueError: an option is unknown, the template has no pairs or atoms that the potential does not know, or
+                there is no repulsion to cut off.
         """
         # The compiled forms know the classes that derive from this one.
         from flashmd.potential.compiled import CompiledPotential, CompileOptions
 
-        return CompiledPotential(self, template, CompileOptions(filters, precision, tolerance, backend))
+        return CompiledPotential(
+            self, template, CompileOptions(filters, precision, tolerance, backend, repulsion_cutoff)
+        )
 
     def forward(self, system: System) -> Tensor:
         """Return `energy(system)`."""

@@ -9,7 +9,7 @@ import torch
 
 from flashmd.errors import ToleranceNotMetError
 from flashmd.ops import edge_geometry
-from flashmd.potential import Potential, SumPotential
+from flashmd.potential import Potential, SumPotential, cut_repulsion
 from flashmd.potential.compiled import CompiledPotential, network
 from flashmd.protocols import EnergyModel, Evaluation
 from flashmd.system import System
@@ -151,6 +151,19 @@ def test_priors_alone() -> None:
     torch.testing.assert_close(compiled.evaluate(system).forces, potential.evaluate(system).forces)
     assert compiled.reports == {}
     assert compiled.cutoff == 0.0
+
+
+def test_repulsion_ends_where_it_is_told() -> None:
+    system = chain(9)
+    potential = SumPotential({"SchNet": schnet(), "repulsion": every_prior()["repulsion"]})
+    compiled = potential.compile(system, repulsion_cutoff=0.8)
+    cut, report = cut_repulsion(potential, 0.8, system)
+    assert compiled.repulsion_report == report
+    assert relative(compiled.evaluate(system).forces, cut.evaluate(system).forces) < 1e-5
+    assert relative(compiled.evaluate(system).forces, potential.evaluate(system).forces) > 1e-4
+    assert potential.compile(system).repulsion_report is None
+    with pytest.raises(ValueError, match="expected a term of `Repulsion` or `ExpRepulsion`, got none"):
+        schnet().compile(system, repulsion_cutoff=0.8)
 
 
 class _Wells(Potential):

@@ -26,6 +26,7 @@ class CompileOptions:
         precision: "float32", "float16", "bfloat16" or "int16".
         tolerance: largest relative force error, or None for the default.
         backend: "kernel" or "reference".
+        repulsion_cutoff: distance at which the repulsion between pairs ends, nm, or None.
 
     Raises:
         ValueError: one of them is none of these, or the tolerance is not positive.
@@ -35,6 +36,7 @@ class CompileOptions:
     precision: str = "float32"
     tolerance: float | None = None
     backend: str = "kernel"
+    repulsion_cutoff: float | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("filters", FILTERS), ("precision", PRECISIONS)):

@@ -15,6 +15,7 @@ from flashmd.potential.compiled.options import CompileOptions
 from flashmd.potential.compiled.report import CompileReport
 from flashmd.potential.priors.base import Prior
 from flashmd.potential.priors.fused import FusedPriors
+from flashmd.potential.repulsion_cutoff import RepulsionCutoffReport, cut_repulsion
 from flashmd.potential.schnet_potential import SchNetPotential
 from flashmd.potential.sum_potential import SumPotential
 from flashmd.protocols import Evaluation
@@ -26,6 +27,7 @@ class CompiledPotential:
 
     Attributes:
         reports: accuracy of every network, by its name in the potential.
+        repulsion_report: what the cutoff of the repulsion changes on the template, or None without one.
         cutoff: largest cutoff of the terms, nm.
         bead_types: integer of each bead type by name, or None.
         metadata: what the checkpoint said of its origin.
@@ -45,6 +47,10 @@ class CompiledPotential:
     def __init__(self, potential: Potential, template: System, options: CompileOptions) -> None:
         positions = template.positions
         self._source = copy.deepcopy(potential).to(device=positions.device, dtype=positions.dtype).requires_grad_(False)
+        self.repulsion_report: RepulsionCutoffReport | None = None
+        if options.repulsion_cutoff is not None:
+            cut = cut_repulsion(self._source, options.repulsion_cutoff, template)
+            self._source, self.repulsion_report = cut
         self.cutoff = potential.cutoff
         self.bead_types = self._source.bead_types
         self.metadata: dict[str, Any] = self._source.metadata
