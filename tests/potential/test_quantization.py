@@ -13,8 +13,10 @@ from flashmd.potential import SchNetPotential
 from flashmd.potential.compiled import CompileReport, network, refinement
 from flashmd.potential.compiled.calibration import LayerSamples, Rows
 from flashmd.potential.compiled.quantization import _nearest_number, equalize_, output_error, plainly_rounded, store
+from flashmd.potential.compiled.samples import draw_samples
+from flashmd.potential.compiled.stored_layers import store_network
 from flashmd.system import System
-from tests.potential.build import chain, schnet
+from tests.potential.build import BACKEND, chain, schnet
 
 STORED = {"float16": torch.float16, "bfloat16": torch.bfloat16, "int16": torch.int16}
 UNITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "int16": 1.0 / 32767.0}
@@ -175,6 +177,19 @@ def test_scales_and_biases_make_up_for_rounding(monkeypatch: pytest.MonkeyPatch)
     refined = report_of(potential, system, precision="bfloat16")
     monkeypatch.setattr(refinement, "N_STEPS", 0)
     assert refined.force_error < 0.8 * report_of(potential, system, precision="bfloat16").force_error
+
+
+def test_products_of_the_refinement_are_adjoint() -> None:
+    exact, system = schnet(**SIZES).network.requires_grad_(False), frames()
+    samples = draw_samples(exact, system, n_atoms=60, seed=1, backend=BACKEND)
+    stored = store_network(exact, samples, torch.bfloat16, filters=False, seed=1, backend=BACKEND)
+    problem = refinement._Problem(stored.network, stored.layers, samples, BACKEND)
+    generator = torch.Generator().manual_seed(3)
+    residual = torch.randn(problem.start.shape, generator=generator, dtype=torch.float64)
+    change = torch.randn(problem.gradient.shape, generator=generator, dtype=torch.float64)
+    forward = float(problem.forces_along(change) @ residual)
+    assert float(change @ problem.gradient_along(residual)) == pytest.approx(forward, rel=1e-4)
+    assert abs(forward) > 1e-6
 
 
 def scale_channel_(network: SchNet, channel: int) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,9 +19,9 @@ from flashmd.ops._extension import use_kernels
 from flashmd.potential.compiled.cuda import CudaLists, CudaTable
 from flashmd.potential.compiled.evaluators import Evaluator, ExactNetwork, TableKernel, TableReference
 from flashmd.potential.compiled.options import CompileOptions
-from flashmd.potential.compiled.report import CompileReport
+from flashmd.potential.compiled.report import CompileReport, LayerError
 from flashmd.potential.compiled.samples import Samples, draw_samples, errors_of
-from flashmd.potential.compiled.stored_layers import StoredNetwork, store_network
+from flashmd.potential.compiled.stored_layers import store_network
 from flashmd.potential.schnet_potential import SchNetPotential, check_dtype
 from flashmd.potential.verlet_list import VerletList
 from flashmd.protocols import Evaluation
@@ -108,36 +107,27 @@ def compile_network(source: SchNetPotential, template: System, options: CompileO
     device, dtype = template.positions.device, template.positions.dtype
     network = copy.deepcopy(source.network).to(device=device, dtype=torch.float64).requires_grad_(False)
     samples = draw_samples(network, template, n_atoms=MEASUREMENT_ATOMS, seed=MEASUREMENT_SEED, backend=options.backend)
-    table = None
-    if options.filters == "table":
-        table, result = _refined_table(network, samples, options)
-    else:
-        result = _measure(make_evaluator(network, None, dtype=dtype, backend=options.backend), samples)
-    stored, plain_error = None, None
-    if options.storage is not None:
-        stored = _store(network, template, options)
-        plain = make_evaluator(stored.plain, table, dtype=dtype, backend=options.backend)
-        plain_error = _measure(plain, samples).force_error
-        evaluator = make_evaluator(stored.network, table, stored.layers, dtype=dtype, backend=options.backend)
-        result = _measure(evaluator, samples)
+    table = _refined_table(network, samples, options) if options.filters == "table" else None
+    evaluator, plain, layers = _forms(network, table, template, options)
+    force_error, energy_error = errors_of(evaluator, samples)
     report = CompileReport(
         filters=options.filters,
         precision=options.precision,
         dtype=str(dtype).removeprefix("torch."),
         n_knots=None if table is None else table.n_knots,
         tolerance=options.allowed,
-        force_error=result.force_error,
-        energy_error=result.energy_error,
-        plain_force_error=plain_error,
+        force_error=force_error,
+        energy_error=energy_error,
+        plain_force_error=None if plain is None else errors_of(plain, samples)[0],
         n_frames=sum(each.system.n_systems for each in samples),
         shortest=min(float(each.distance.min()) for each in samples if each.pairs.n_edges),
-        layers=() if stored is None else stored.errors,
+        layers=layers,
     )
-    if not result.force_error <= options.allowed:
-        raise ToleranceNotMetError(report.force_error, options.allowed, _advice(options))
-    if isinstance(result.evaluator, CudaTable):
-        return CudaNetwork(result.evaluator, source, dtype=dtype, backend=options.backend, report=report)
-    return CompiledNetwork(result.evaluator, source, dtype=dtype, backend=options.backend, report=report)
+    if not force_error <= options.allowed:
+        raise ToleranceNotMetError(force_error, options.allowed, _advice(options))
+    if isinstance(evaluator, CudaTable):
+        return CudaNetwork(evaluator, source, dtype=dtype, backend=options.backend, report=report)
+    return CompiledNetwork(evaluator, source, dtype=dtype, backend=options.backend, report=report)
 
 
 def make_evaluator(
@@ -167,39 +157,32 @@ def make_evaluator(
     return TableReference(frozen, backend)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    evaluator: Evaluator
-    force_error: float
-    energy_error: float
-
-
-def _measure(evaluator: Evaluator, samples: list[Samples]) -> _Measured:
-    return _Measured(evaluator, *errors_of(evaluator, samples))
-
-
-def _refined_table(network: SchNet, samples: list[Samples], options: CompileOptions) -> tuple[FilterTable, _Measured]:
+def _refined_table(network: SchNet, samples: list[Samples], options: CompileOptions) -> FilterTable:
     """Return the first table, of half as many intervals again each, whose forces are within the tolerance."""
     best, intervals = math.inf, FEWEST_INTERVALS
     while intervals <= MOST_INTERVALS:
         table = tabulate(network, intervals + 1)
-        result = _measure(make_evaluator(network, table, dtype=samples[0].dtype, backend=options.backend), samples)
-        if result.force_error <= options.allowed_of_table:
-            return table, result
-        best, intervals = min(best, result.force_error), intervals * 3 // 2
+        evaluator = make_evaluator(network, table, dtype=samples[0].dtype, backend=options.backend)
+        error = errors_of(evaluator, samples)[0]
+        if error <= options.allowed_of_table:
+            return table
+        best, intervals = min(best, error), intervals * 3 // 2
     raise ToleranceNotMetError(best, options.allowed_of_table, _advice(options))
 
 
-def _store(network: SchNet, template: System, options: CompileOptions) -> StoredNetwork:
+def _forms(
+    network: SchNet, table: FilterTable | None, template: System, options: CompileOptions
+) -> tuple[Evaluator, Evaluator | None, tuple[LayerError, ...]]:
+    """Return the evaluator and, for stored layers, that of plainly rounded ones and the errors of the layers."""
+    make = functools.partial(make_evaluator, dtype=template.positions.dtype, backend=options.backend)
+    if options.storage is None:
+        return make(network, table), None, ()
     samples = draw_samples(network, template, n_atoms=CALIBRATION_ATOMS, seed=CALIBRATION_SEED, backend=options.backend)
-    return store_network(
-        network,
-        samples,
-        cast("torch.dtype", options.storage),
-        filters=options.filters == "network",
-        seed=CALIBRATION_SEED,
-        backend=options.backend,
+    filters = options.filters == "network"
+    stored = store_network(
+        network, samples, options.storage, filters=filters, seed=CALIBRATION_SEED, backend=options.backend
     )
+    return make(stored.network, table, stored.layers), make(stored.plain, table), stored.errors
 
 
 def _advice(options: CompileOptions) -> str:

@@ -60,7 +60,7 @@ def _least_squares(
         if not bool(size > 0.0):
             break
         image = product(direction)
-        length = size / (image @ image)
+        length = size / (image @ image).clamp_min(torch.finfo(image.dtype).tiny)
         solution = solution + length * direction
         residual = residual - length * image
         slope = transposed(residual)
