@@ -51,25 +51,6 @@ def value_and_slope(name: str, values: Tensor) -> tuple[Tensor, Tensor]:
     return output, gate if name == "ssp" else gate * (1.0 + values * (1.0 - gate))
 
 
-def activate_(name: str, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """Apply an activation outside autograd.
-
-    Args:
-        name: see :func:`activation`.
-        values: input, overwritten where the derivative does not need it.
-
-    Returns:
-        The output and the function that multiplies a gradient by the derivative.
-    """
-    aten = torch.ops.aten
-    if name == "tanh":
-        output = values.tanh_()
-        return output, lambda gradient: aten.tanh_backward(gradient, output)
-    if name == "ssp":
-        return shifted_softplus(values), lambda gradient: aten.softplus_backward(gradient, values, 1.0, 20.0)
-    return activation(name)(values), lambda gradient: aten.silu_backward(gradient, values)
-
-
 def dense(n_in: int, n_out: int, *, bias: bool, generator: torch.Generator) -> nn.Linear:
     """Return a linear layer with Xavier-uniform weights and zero bias drawn from `generator`."""
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)

@@ -8,7 +8,6 @@ leaves every basis function unchanged.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,6 @@ from flashmd.nn.cutoff import CosineCutoff, IdentityCutoff, make_envelope
 from flashmd.ops import BasisForm, radial_basis
 
 _LOWEST_EXPONENT = -60.0
-
-Pullback = Callable[[Tensor], Tensor]
 
 
 class GaussianBasis(nn.Module):
@@ -89,19 +86,6 @@ class GaussianBasis(nn.Module):
         envelope, slope = self.envelope.value_and_slope(distance)
         inner = value * deviation * (2.0 * self.coeff)
         return value * envelope[:, None], value * slope[:, None] + inner * envelope[:, None]
-
-    def value_and_pullback(self, distance: Tensor) -> tuple[Tensor, Pullback]:
-        """Return the expansion and the function that maps dE/dR [n_edges, n_basis] to dE/dd [n_edges]."""
-        deviation = distance[:, None] - self.offset
-        value = _exponential(deviation * deviation * self.coeff)
-        envelope, slope = self.envelope.value_and_slope(distance)
-
-        def pullback(gradient: Tensor) -> Tensor:
-            weighted = gradient * value
-            inner = torch.sum(weighted * deviation, 1) * (2.0 * self.coeff)
-            return slope * weighted.sum(1) + envelope * inner
-
-        return value * envelope[:, None], pullback
 
 
 class ExpNormalBasis(nn.Module):
@@ -189,21 +173,6 @@ class ExpNormalBasis(nn.Module):
         envelope, slope = self.envelope.value_and_slope(distance)
         inner = value * scaled * decay * (2.0 * self.alpha)
         return value * envelope[:, None], value * slope[:, None] + inner * envelope[:, None]
-
-    def value_and_pullback(self, distance: Tensor) -> tuple[Tensor, Pullback]:
-        """Return the expansion and the function that maps dE/dR [n_edges, n_basis] to dE/dd [n_edges]."""
-        decay = torch.exp((self.lower - distance) * self.alpha)
-        deviation = decay[:, None] - self.means
-        scaled = deviation * self.betas
-        value = _exponential(deviation * scaled.neg())
-        envelope, slope = self.envelope.value_and_slope(distance)
-
-        def pullback(gradient: Tensor) -> Tensor:
-            weighted = gradient * value
-            inner = torch.sum(weighted * scaled, 1) * decay * (2.0 * self.alpha)
-            return slope * weighted.sum(1) + envelope * inner
-
-        return value * envelope[:, None], pullback
 
 
 def _exponential(exponent: Tensor) -> Tensor:

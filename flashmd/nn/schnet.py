@@ -244,6 +244,33 @@ class SchNet(nn.Module):
         energy: Tensor = self.readout(features)
         return energy.squeeze(-1)
 
+    def energy_and_slope(
+        self,
+        types: Tensor,
+        pairs: Edges,
+        distance: Tensor,
+        *,
+        table: FilterTable | None = None,
+        backend: str = "kernel",
+    ) -> tuple[Tensor, Tensor]:
+        """Return the energy of every atom and the derivative of their sum along every pair.
+
+        Args:
+            types: [n_atoms], int64.
+            pairs: one edge of each pair, see :func:`flashmd.nn.half_edges`.
+            distance: [n_pairs], nm.
+            table: read the filters from this table of the network.
+            backend: "kernel" or "reference".
+
+        Returns:
+            [n_atoms], kJ/mol, and [n_pairs], kJ/mol/nm, without a graph.
+        """
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            leaf = distance.detach().clone().requires_grad_()
+            atoms = self(types, pairs, leaf, half=True, table=table, backend=backend)
+            (slope,) = torch.autograd.grad(atoms.sum(), leaf, materialize_grads=True)
+        return atoms.detach(), slope
+
     def _convolutions(self, edges: Edges, distance: Tensor, *, half: bool, backend: str) -> Sequence[Convolution]:
         """Return the convolution of each block.
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from flashmd.errors import message
-from flashmd.nn import SchNet, SchNetConfig, tabulate
-from flashmd.nn.closed_form import energy_and_slope
+from flashmd.nn import FilterTable, SchNet, SchNetConfig, tabulate
 from flashmd.ops import edge_geometry, segment_sum
 from flashmd.potential.base import Potential
 from flashmd.potential.pair_forces import evaluate_pairs
@@ -88,20 +87,21 @@ class SchNetPotential(Potential):
         self._check_dtype(system)
         edges = self.verlet_list.update_half(system)
         distance = edge_geometry(system, edges, backend=self.backend)[1]
-        table = None if self.n_knots is None else tabulate(self.network, self.n_knots)
-        energy: Tensor = self.network(system.types, edges, distance, half=True, table=table, backend=self.backend)
+        energy: Tensor = self.network(
+            system.types, edges, distance, half=True, table=self._table(), backend=self.backend
+        )
         return energy
 
-    def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
-        """Return energy, forces and virial; see :meth:`Potential.evaluate`.
+    def _table(self) -> FilterTable | None:
+        return None if self.n_knots is None else tabulate(self.network, self.n_knots)
 
-        The derivative with respect to the distances is in closed form, so that autograd sees the geometry only.
-        """
+    def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
+        """Return energy, forces and virial; see :meth:`Potential.evaluate`."""
         self._check_dtype(system)
-        edges = self.verlet_list.update_half(system)
+        edges, table = self.verlet_list.update_half(system), self._table()
 
         def function(distance: Tensor) -> tuple[Tensor, Tensor]:
-            return energy_and_slope(self.network, system.types, edges, distance, backend=self.backend)
+            return self.network.energy_and_slope(system.types, edges, distance, table=table, backend=self.backend)
 
         return evaluate_pairs(system, edges, function, virial=virial, backend=self.backend)
 

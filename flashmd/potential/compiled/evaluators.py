@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from flashmd.nn import SchNet
-from flashmd.nn.closed_form import energy_and_slope
 from flashmd.nn.frozen import FrozenSchNet, frozen_energy
 from flashmd.ops import Edges
 from flashmd.ops.schnet_evaluate import HalfPairs, PackedSchNet, schnet_evaluate
@@ -83,6 +82,6 @@ class ExactNetwork:
         """See :class:`Evaluator`."""
 
         def function(distance: Tensor) -> tuple[Tensor, Tensor]:
-            return energy_and_slope(self.network, system.types, pairs, distance, backend=self.backend)
+            return self.network.energy_and_slope(system.types, pairs, distance, backend=self.backend)
 
         return evaluate_pairs(system, pairs, function, virial=virial, backend=self.backend)

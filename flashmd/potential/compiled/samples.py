@@ -15,7 +15,6 @@ from torch import Tensor
 
 from flashmd.errors import message
 from flashmd.nn import SchNet, half_edges
-from flashmd.nn.closed_form import energy_and_slope
 from flashmd.ops import Edges, edge_geometry, neighbor_list
 from flashmd.potential.compiled.evaluators import Evaluator
 from flashmd.potential.pair_forces import evaluate_pairs
@@ -95,7 +94,7 @@ def _evaluated(network: SchNet, kind: str, rounded: System, backend: str) -> Sam
     distance = edge_geometry(system, pairs, backend=backend)[1]
 
     def function(distance: Tensor) -> tuple[Tensor, Tensor]:
-        return energy_and_slope(network, system.types, pairs, distance, backend=backend)
+        return network.energy_and_slope(system.types, pairs, distance, backend=backend)
 
     exact = evaluate_pairs(system, pairs, function, backend=backend)
     return Samples(kind, system, pairs, distance, exact, rounded.positions.dtype)
