@@ -2,10 +2,12 @@
 
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <array>
 #include <tuple>
 
 #include "cpu/flash.h"
+#include "cuda/flash.h"
 #include "tensors.h"
 
 namespace flashmd {
@@ -56,6 +58,7 @@ public:
     check_like(features, features, {graph.n_atoms, sizes_.n_filters});
     check_like(distance, features, {graph.n_edges});
     check_weights(weights, false);
+    if (uses_cuda(features)) return;
     scratch_ = empty(features, {cpu::flash_scratch(sizes_)});
     active_ = torch::stable::empty_like(index.receiver);
   }
@@ -91,6 +94,8 @@ public:
   const Tensor& distance() const { return distance_; }
   const WeightTensors& weights() const { return weights_; }
   const cpu::FlashSizes& sizes() const { return sizes_; }
+  const cpu::FlashForm& form() const { return form_; }
+  Graph graph() const { return make_graph(index_, features_); }
 
 private:
   Tensor features_, distance_;
@@ -123,6 +128,11 @@ public:
             at(weights_[4], wanted_[3])};
   }
 
+  void clear_features() const {
+    Tensor features = features_;
+    torch::stable::zero_(features);
+  }
+
   using All = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
   All all() const { return {features_, distance_, weights_[0], weights_[1], weights_[2], weights_[3], weights_[4]}; }
 
@@ -130,6 +140,52 @@ private:
   Tensor features_, distance_;
   WeightTensors weights_;
   std::array<bool, 4> wanted_;
+};
+
+// The filters of a bounded number of pairs at a time, on the GPU.
+class CudaFlash {
+public:
+  explicit CudaFlash(const FlashTensors& tensors)
+      : tensors_(tensors),
+        in_(transposed(tensors.weights()[2])),
+        out_(transposed(tensors.weights()[4])),
+        filters_(empty(tensors.features(), {n_at_once(), tensors.sizes().n_filters})) {}
+
+  template <typename T>
+  cuda::FlashFilters<T> problem() const {
+    const cpu::FlashForm& form = tensors_.form();
+    const WeightTensors& weights = tensors_.weights();
+    return {
+        tensors_.graph(),           data<T>(tensors_.distance()), form.basis,   form.envelope,       form.activation,
+        data<T>(weights[0]),        data<T>(weights[1]),          data<T>(in_), data<T>(weights[3]), data<T>(out_),
+        tensors_.sizes().n_filters, tensors_.sizes().n_basis};
+  }
+
+  // out += messages of `from`; with `slopes`, those of the pairs for the gradient `from` as well, and no messages
+  // where `out` is null.
+  template <typename T>
+  void run(const T* from, const T* features, T* out, T* slopes, cuda::Stream stream) const {
+    const cuda::FlashFilters<T> problem = this->problem<T>();
+    T* filters = out ? mutable_data<T>(filters_) : nullptr;
+    for (int64_t begin = 0; begin < tensors_.sizes().n_pairs; begin += cuda::kFlashPairs) {
+      const int64_t end = std::min(begin + cuda::kFlashPairs, tensors_.sizes().n_pairs);
+      if (slopes) {
+        cuda::flash_slopes(problem, from, features, begin, end, filters, slopes, stream);
+      } else {
+        cuda::flash_filters(problem, begin, end, filters, stream);
+      }
+      if (out) cuda::flash_messages(problem.graph, filters, from, begin, end, problem.n_filters, out, stream);
+    }
+  }
+
+private:
+  static Tensor transposed(const Tensor& matrix) {
+    return torch::stable::contiguous(torch::stable::transpose(matrix, 0, 1));
+  }
+  int64_t n_at_once() const { return std::min(cuda::kFlashPairs, tensors_.sizes().n_pairs); }
+
+  const FlashTensors& tensors_;
+  Tensor in_, out_, filters_;
 };
 
 #define FLASHMD_TENSORS                                                                              \
@@ -146,9 +202,15 @@ private:
 
 Tensor flash_cfconv(FLASHMD_TENSORS, FLASHMD_NUMBERS) {
   const FlashTensors tensors(FLASHMD_GATHERED);
-  const Tensor out = torch::stable::empty_like(tensors.features());
+  Tensor out = torch::stable::empty_like(tensors.features());
   for_dtype(features, [&](auto zero) {
     using T = decltype(zero);
+    if (uses_cuda(features)) {
+      const CudaScope scope(features);
+      torch::stable::zero_(out);
+      const T* x = data<T>(tensors.features());
+      return CudaFlash(tensors).run<T>(x, x, mutable_data<T>(out), nullptr, scope.stream);
+    }
     FLASHMD_DISPATCH(choose_instruction_set(instruction_set), flash_cfconv, tensors.input<T>(),
                      data<T>(tensors.features()), mutable_data<T>(out));
   });
@@ -163,12 +225,22 @@ GradientTensors::All flash_cfconv_backward(Tensor grad, FLASHMD_TENSORS, bool by
   const GradientTensors gradients(tensors, by_features, by_distance, by_basis, by_weights);
   for_dtype(features, [&](auto zero) {
     using T = decltype(zero);
+    if (uses_cuda(features)) {
+      check(!by_basis && !by_weights,
+            "flash_cfconv_backward: expected to be asked for features and distances on a GPU, got weights. To fix it, "
+            "use `flashmd.ops.flash_cfconv`.");
+      const CudaScope scope(features);
+      const cpu::FlashGradients<T> to = gradients.pointers<T>();
+      gradients.clear_features();
+      return CudaFlash(tensors).run<T>(data<T>(g), data<T>(tensors.features()), to.features, to.distance, scope.stream);
+    }
     FLASHMD_DISPATCH(choose_instruction_set(instruction_set), flash_cfconv_backward, tensors.input<T>(), data<T>(g),
                      data<T>(tensors.features()), gradients.pointers<T>());
   });
   return gradients.all();
 }
 
+#ifndef FLASHMD_EMULATED
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> flash_cfconv_double_backward(
     Tensor along_features, Tensor along_distance, Tensor along_centres, Tensor along_widths, Tensor along_weight_in,
     Tensor along_bias_in, Tensor along_weight_out, Tensor grad, FLASHMD_TENSORS, bool by_distance, bool by_basis,
@@ -197,6 +269,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> flash
   });
   return std::tuple_cat(std::make_tuple(by_grad), gradients.all());
 }
+#endif
 
 }  // namespace
 }  // namespace flashmd
@@ -208,7 +281,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> flash
   "int coordinate, float alpha, int basis_envelope, float lower, float upper, int envelope, int activation, " \
   "int instruction_set=-1"
 
-STABLE_TORCH_LIBRARY_FRAGMENT(flashmd, m) {
+STABLE_TORCH_LIBRARY_FRAGMENT(FLASHMD_LIBRARY, m) {
   m.def("flash_cfconv(" FLASHMD_FLASH ", " FLASHMD_FORM ") -> Tensor");
   m.def("flash_cfconv_backward(Tensor grad, " FLASHMD_FLASH
         ", bool by_features, bool by_distance, bool by_basis, bool by_weights, " FLASHMD_FORM
@@ -220,8 +293,14 @@ STABLE_TORCH_LIBRARY_FRAGMENT(flashmd, m) {
       ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 
+#ifndef FLASHMD_EMULATED
 STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {
   m.impl("flash_cfconv", TORCH_BOX(&flashmd::flash_cfconv));
   m.impl("flash_cfconv_backward", TORCH_BOX(&flashmd::flash_cfconv_backward));
   m.impl("flash_cfconv_double_backward", TORCH_BOX(&flashmd::flash_cfconv_double_backward));
+}
+#endif
+STABLE_TORCH_LIBRARY_IMPL(FLASHMD_LIBRARY, FLASHMD_CUDA_KEY, m) {
+  m.impl("flash_cfconv", TORCH_BOX(&flashmd::flash_cfconv));
+  m.impl("flash_cfconv_backward", TORCH_BOX(&flashmd::flash_cfconv_backward));
 }

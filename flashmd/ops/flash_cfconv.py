@@ -61,8 +61,8 @@ def flash_cfconv(
         weights: parameters of the filter network.
         form: basis, envelope and activation.
         edges: one edge of each pair (:func:`flashmd.nn.half_edges`); both atoms send.
-        backend: "kernel" or "reference". On the CPU the kernel is compiled; on other devices it is a loop over tiles of
-            pairs, see :mod:`flashmd.ops.flash_tiles`.
+        backend: "kernel" or "reference". On a GPU the gradients of weights and the second derivatives of the kernel
+            are a loop over tiles of pairs, see :mod:`flashmd.ops.flash_tiles`.
 
     Returns:
         [n_atoms, n_filters], deterministic. The kernel can be differentiated twice with respect to features, distances
@@ -81,7 +81,7 @@ def flash_cfconv(
     """
     _check(features, distance, weights, edges)
     if use_kernels(backend):
-        result: Tensor = _operators(features)[0](features, distance, *weights, *edges.index, *form.numbers)
+        result: Tensor = _FLASH(features, distance, *weights, *edges.index, *form.numbers)
         return result
     return reference.flash_cfconv(features, distance, weights, form, edges)
 
@@ -133,7 +133,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> Gradients:
     groups = _groups(wanted_gradients(ctx))
-    found = _operators(grad)[1](grad, *ctx.saved_tensors, *groups, *ctx.numbers)
+    found = _gradient_operator(grad, groups)(grad, *ctx.saved_tensors, *groups, *ctx.numbers)
     return *_spread(found, groups), *(None,) * (5 + len(ctx.numbers))
 
 
@@ -146,7 +146,7 @@ def _save_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 def _double_backward(ctx: Any, *along: Tensor) -> Gradients:
     groups = (True, *_groups(wanted_gradients(ctx)[1:])[1:])
-    by_grad, *found = _operators(ctx.saved_tensors[0])[2](*along, *ctx.saved_tensors, *groups[1:], *ctx.numbers)
+    by_grad, *found = _curvature_operator(ctx.saved_tensors[0])(*along, *ctx.saved_tensors, *groups[1:], *ctx.numbers)
     return by_grad, *_spread(tuple(found), groups), *(None,) * (5 + 4 + len(ctx.numbers))
 
 
@@ -184,13 +184,16 @@ _DOUBLE_BACKWARD = Operator(
     n_differentiable=2 * _N_DIFFERENTIABLE + 1,
 )
 
-_TILED = (
-    differentiable("flash_tiles", flash_tiles.value, _backward, _save),
-    differentiable("flash_tiles_backward", flash_tiles.gradient, _double_backward, _save_backward),
-    differentiable("flash_tiles_double_backward", flash_tiles.curvature, no_derivative("flash_cfconv"), save_nothing),
+_TILED_BACKWARD = differentiable("flash_tiles_backward", flash_tiles.gradient, _double_backward, _save_backward)
+_TILED_DOUBLE_BACKWARD = differentiable(
+    "flash_tiles_double_backward", flash_tiles.curvature, no_derivative("flash_cfconv"), save_nothing
 )
 
 
-def _operators(values: Tensor) -> tuple[Callable[..., Any], ...]:
-    """Return value, gradient and gradient of the derivative along a direction for the device of `values`."""
-    return (_FLASH, _BACKWARD, _DOUBLE_BACKWARD) if values.device.type == "cpu" else _TILED
+def _gradient_operator(values: Tensor, groups: tuple[bool, ...]) -> Callable[..., Any]:
+    """Return the operator of the gradient: the kernels of a GPU have no gradients of weights."""
+    return _BACKWARD if values.device.type == "cpu" or not any(groups[2:]) else _TILED_BACKWARD
+
+
+def _curvature_operator(values: Tensor) -> Callable[..., Any]:
+    return _DOUBLE_BACKWARD if values.device.type == "cpu" else _TILED_DOUBLE_BACKWARD

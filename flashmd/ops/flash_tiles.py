@@ -1,4 +1,4 @@
-"""The convolution with recomputed filters on devices that have no kernel for it: a loop over tiles of pairs.
+"""Derivatives of the convolution with recomputed filters that a GPU has no kernel for: a loop over tiles of pairs.
 
 Each tile is evaluated by plain operations and differentiated by autograd; only sums and numbers of pairs outlive it, so
 the memory is bounded as that of the kernels is. Sums over the pairs of an atom run through the kernels for segments,
@@ -37,16 +37,6 @@ def tiles(receiver: Tensor, sender: Tensor, row_ptr: Tensor) -> Iterator[Tile]:
         none = receiver.new_zeros(0, 3)
         columns = torch.searchsorted(ends, atoms)
         yield begin, end, Edges(receiver[begin:end], sender[begin:end], none, rows, order, columns, periodic=False)
-
-
-def value(*arguments: Any) -> Tensor:
-    """Do what the operator `flash_cfconv` does; arguments are those of its schema but the last."""
-    tensors, index, form = _parts(arguments)
-    features, distance, *weights = tensors
-    out = torch.zeros_like(features)
-    for begin, end, edges in tiles(*index[:3]):
-        out += _convolve([features, distance[begin:end], *weights], form, edges)
-    return out
 
 
 def gradient(grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:

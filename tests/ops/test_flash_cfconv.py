@@ -68,9 +68,9 @@ def test_battery(form, graph, generator, device):
     )
 
 
-@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("flags", [(True, True, True, True), (False, True, False, False), (True, False, False, True)])
-def test_tiles_of_other_devices(form, order, flags, generator, monkeypatch):
+def test_tiles_of_a_gpu(form, order, flags, generator, monkeypatch):
     """The loop over tiles takes the arguments of the compiled operators and gives their results."""
     monkeypatch.setattr(flash_tiles, "PAIRS_OF_TILE", 7)
     edges = random_half(9, 31, generator)
@@ -80,11 +80,12 @@ def test_tiles_of_other_devices(form, order, flags, generator, monkeypatch):
     ways = [way if part else way.new_zeros(0) for way, part in zip(ways, parts, strict=True)]
     ways[:2] = [way if way.numel() else torch.zeros_like(x) for way, x in zip(ways[:2], inputs[:2], strict=True)]
     grad, tail, numbers = torch.randn(9, 5, generator=generator).double(), (*inputs, *edges.index), form.numbers
-    arguments = [(*tail, *numbers), (grad, *tail, *flags, *numbers), (*ways, grad, *tail, *flags[1:], *numbers)][order]
-    name = ["flash_cfconv", "flash_cfconv_backward", "flash_cfconv_double_backward"][order]
-    found = [flash_tiles.value, flash_tiles.gradient, flash_tiles.curvature][order](*arguments)
-    expected = getattr(torch.ops.flashmd, name)(*arguments)
-    for one, other in zip(*([each] if order == 0 else each for each in (found, expected)), strict=True):
+    if order == 1:
+        arguments, function, name = (grad, *tail, *flags, *numbers), flash_tiles.gradient, "flash_cfconv_backward"
+    else:
+        arguments, function = (*ways, grad, *tail, *flags[1:], *numbers), flash_tiles.curvature
+        name = "flash_cfconv_double_backward"
+    for one, other in zip(function(*arguments), getattr(torch.ops.flashmd, name)(*arguments), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12 * (1 + float(other.abs().sum())))
 
 
