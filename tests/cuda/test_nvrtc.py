@@ -7,6 +7,7 @@ import importlib.util
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,14 @@ def test_without_cupy_the_message_names_the_extra(runtime_library, monkeypatch):
     text = loaded.launch_scale(ctypes.c_void_p(1024), 5, 1).decode()
     assert "the CUDA kernels: expected a build with nvcc, or CuPy to compile them at run time, got neither." in text
     assert "To fix it, run `pip install flashmd-cg[cuda]`, rebuild with" in text
+
+
+def test_a_wheel_carries_all_that_the_kernels_include(root, tmp_path):
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path)]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    folder = tmp_path / "flashmd" / "csrc"
+    assert sorted(path.stem for path in (folder / "cuda").glob("*.cuh") if path.stem in FAMILIES) == FAMILIES
+    for path in folder.rglob("*.*"):
+        for name in re.findall(r'#include "(.*)"', path.read_text()):
+            assert (path.parent / name).resolve().is_file(), f"{path.name} includes {name}"
+    assert {path.name for path in (folder / "cuda" / "nvrtc").iterdir()} == {"cmath", "cstdint", "cstring"}
