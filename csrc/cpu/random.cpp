@@ -1,51 +1,18 @@
-// Random numbers in tiles of rows: each loop over a tile is one vector loop. The last tile is padded, so a row goes
-// through the same instructions wherever it stands in the batch.
+// Random numbers in tiles of rows.
 
-#include "../include/philox.h"
 #include "kernels.h"
-#include "parallel.h"
+#include "random_tile.h"
 
 namespace flashmd::cpu {
 namespace {
-
-constexpr int kTile = 16;
-
-struct Tile {
-  uint64_t stream[kTile];
-  uint32_t words[4][kTile];
-  double numbers[4][kTile];
-};
-
-FLASHMD_INLINE void fill_words(const RandomRequest& request, uint32_t block, Tile& tile) {
-  for (int i = 0; i < kTile; ++i) {
-    uint32_t words[4];
-    philox(request.seed, tile.stream[i], request.counter, block, words);
-    for (int w = 0; w < 4; ++w) tile.words[w][i] = words[w];
-  }
-}
-
-FLASHMD_INLINE void fill_normals(Tile& tile) {
-  for (int w = 0; w < 4; w += 2) {
-    for (int i = 0; i < kTile; ++i) {
-      normals_from_words(tile.words[w][i], tile.words[w + 1][i], tile.numbers[w][i], tile.numbers[w + 1][i]);
-    }
-  }
-}
-
-FLASHMD_INLINE void fill_uniforms(Tile& tile) {
-  for (int w = 0; w < 4; ++w) {
-    for (int i = 0; i < kTile; ++i) tile.numbers[w][i] = uniform_from_word(tile.words[w][i]);
-  }
-}
 
 template <typename T, bool kNormal>
 FLASHMD_INLINE void random_rows(const RandomRequest& request, int64_t begin, int64_t end, T* out) {
   Tile tile;
   for (int64_t first = begin; first < end; first += kTile) {
-    const int n_rows = static_cast<int>(end - first < kTile ? end - first : kTile);
-    for (int i = 0; i < kTile; ++i) tile.stream[i] = i < n_rows ? request.stream[first + i] : 0;
+    const int n_rows = fill_streams(request.stream, first, end, tile);
     for (int64_t column = 0; column < request.n_columns; column += 4) {
-      fill_words(request, static_cast<uint32_t>(column / 4), tile);
+      fill_words(request.seed, request.counter, static_cast<uint32_t>(column / 4), tile);
       if constexpr (kNormal) {
         fill_normals(tile);
       } else {

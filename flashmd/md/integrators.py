@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flashmd.errors import message
 from flashmd.md.state import MDState, initial_state
-from flashmd.ops import philox_normal
+from flashmd.ops.langevin import LangevinRule, Motion, langevin_step
 from flashmd.protocols import EnergyModel
 from flashmd.system import System
 
@@ -58,7 +58,7 @@ class LangevinBAOAB(_DrawsVelocities):
     :math:`\sqrt{k_B T / m}`                `thermal_speed`
     :math:`e^{-\gamma \Delta t}`            `keep`
     :math:`\sqrt{1-e^{-2\gamma\Delta t}}`   `noise_amplitude`
-    :math:`\xi`                             `noise`, standard normal, keyed by seed, replica, bead and step
+    :math:`\xi`                             standard normal, keyed by seed, replica, bead and step
     ======================================  ======================================
 
     The order B A O A B samples positions of a harmonic oscillator without error in the time step.
@@ -69,7 +69,7 @@ class LangevinBAOAB(_DrawsVelocities):
         time_step: ps.
         friction: 1/ps.
         seed: seed of the run.
-        backend: implementation of the random numbers, "kernel" or "reference".
+        backend: "kernel" or "reference", see :mod:`flashmd.ops`.
 
     Example:
         >>> import torch
@@ -103,11 +103,13 @@ class LangevinBAOAB(_DrawsVelocities):
     def step(self, state: MDState, model: EnergyModel) -> MDState:
         """Advance all replicas by one time step."""
         half = 0.5 * self.time_step
-        velocities = torch.addcmul(state.velocities, state.forces, state.inverse_mass, value=half)
-        positions = torch.add(state.positions, velocities, alpha=half)
-        noise = philox_normal(self.seed, state.streams, state.step + 1, 3, dtype=positions.dtype, backend=self.backend)
-        velocities = torch.addcmul(velocities.mul_(self.keep), noise, state.thermal_speed, value=self.noise_amplitude)
-        positions = positions.add_(velocities, alpha=half)
+        motion = Motion(
+            state.positions, state.velocities, state.forces, state.inverse_mass, state.thermal_speed, state.streams
+        )
+        rule = LangevinRule(half, self.keep, self.noise_amplitude)
+        positions, velocities = langevin_step(
+            motion, rule, seed=self.seed, counter=state.step + 1, backend=self.backend
+        )
         system = state.system.with_positions(positions)
         evaluation = model.evaluate(system)
         velocities = velocities.addcmul_(evaluation.forces, state.inverse_mass, value=half)

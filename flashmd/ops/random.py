@@ -50,9 +50,9 @@ def philox_normal(
     """
     _check(stream, counter, n_columns, dtype)
     if use_kernels(backend):
-        result: Tensor = _NORMAL(_signed(seed), stream, counter, n_columns, dtype == torch.float64)
+        result: Tensor = _NORMAL(signed_seed(seed), stream, counter, n_columns, dtype == torch.float64)
         return result
-    return reference.philox_normal(_signed(seed), stream, counter, n_columns, dtype)
+    return reference.philox_normal(signed_seed(seed), stream, counter, n_columns, dtype)
 
 
 def philox_uniform(
@@ -70,12 +70,12 @@ def philox_uniform(
     """
     _check(stream, counter, n_columns, dtype)
     if use_kernels(backend):
-        result: Tensor = _UNIFORM(_signed(seed), stream, counter, n_columns, dtype == torch.float64)
+        result: Tensor = _UNIFORM(signed_seed(seed), stream, counter, n_columns, dtype == torch.float64)
         return result
-    return reference.philox_uniform(_signed(seed), stream, counter, n_columns, dtype)
+    return reference.philox_uniform(signed_seed(seed), stream, counter, n_columns, dtype)
 
 
-def _signed(seed: int) -> int:
+def signed_seed(seed: int) -> int:
     """Read a seed as a signed 64-bit integer with the same bits."""
     if not -(1 << 63) <= seed < 1 << 64:
         raise ValueError(message("`seed`", "an integer of 64 bits", str(seed), "choose a smaller one"))

@@ -68,3 +68,13 @@ def test_neighbor_list_reports(emulated):
     assert emulated.neighbor_list(positions, ptr, cell, open_system, 1.0, -1)[-1].tolist()[1:] == [2, -1]
     assert emulated.neighbor_list(positions, ptr, cell, periodic, 1.0, -1)[-1].tolist()[2] == 0
     assert emulated.neighbor_list(positions[:2], ptr[:2], cell[:1], open_system[:1], 1.0, 1)[-1].tolist()[0] == 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_langevin_step(dtype, emulated, in_both_orders, generator):
+    vectors = [torch.randn(37, 3, generator=generator, dtype=dtype) for _ in range(3)]
+    scalars = [torch.rand(37, 1, generator=generator, dtype=dtype) for _ in range(2)]
+    arguments = (*vectors, *scalars, torch.arange(37), 5, 9, 0.002, 0.9, 0.4)
+    found = in_both_orders(lambda: emulated.langevin_step(*arguments))
+    for one, other in zip(found, torch.ops.flashmd.langevin_step(*arguments), strict=True):
+        assert torch.equal(one, other)
