@@ -108,12 +108,13 @@ def _filters_and_slopes(network: SchNet, distance: Tensor) -> tuple[Tensor, Tens
     into = net.weight_in.reshape(n_blocks * n_filters, n_basis)
     inner = torch.addmm(net.bias_in.reshape(-1), basis, into.t())
     hidden, hidden_slope = value_and_slope(network.config.activation, inner)
-    # The last layer is linear, so the envelope may multiply its input.
-    value = hidden * envelope
-    slope = hidden * envelope_slope + hidden_slope * (basis_slope @ into.t()) * envelope
-    rows = torch.cat([value, slope]).view(-1, n_blocks, n_filters).transpose(0, 1)
-    values, slopes = torch.bmm(rows, net.weight_out.transpose(1, 2)).chunk(2, 1)
-    return values, slopes
+    # The envelope is taken early into the small basis and late into the filters, which saves passes over large arrays.
+    inner_slope = hidden_slope * ((basis_slope * envelope) @ into.t())
+    out = net.weight_out.transpose(1, 2)
+    filters, slopes = (
+        torch.bmm(each.view(-1, n_blocks, n_filters).transpose(0, 1), out) for each in (hidden, inner_slope)
+    )
+    return filters * envelope, torch.addcmul(slopes, filters, envelope_slope)
 
 
 def interpolate(table: FilterTable, distance: Tensor) -> Tensor:
