@@ -75,7 +75,7 @@ def directed(network: SchNet, batch: System) -> Energy:
 CONTESTANTS: dict[str, Callable[[SchNet, System], Energy]] = {
     "reference": lambda network, _: SchNetPotential(network, backend="reference").energy,
     "directed": directed,
-    "kernels": lambda network, _: SchNetPotential(network).energy,
+    "fused": lambda network, _: SchNetPotential(network).energy,
     "table": lambda network, _: SchNetPotential(network, n_knots=N_KNOTS).energy,
 }
 
