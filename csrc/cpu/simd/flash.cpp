@@ -11,6 +11,8 @@
 namespace flashmd::cpu::FLASHMD_ISA {
 namespace {
 
+constexpr int64_t kPairsOfSlot = kRows * kFlashTilesOfSlot;
+
 // Pairs beyond the cutoff contribute nothing to any result.
 template <typename T>
 void choose_active(const FlashInput<T>& input, Plan<T>& plan) {
@@ -19,6 +21,13 @@ void choose_active(const FlashInput<T>& input, Plan<T>& plan) {
     input.active[plan.n_active] = pair;
     plan.n_active += input.distance[pair] > T(input.form.envelope.upper) ? 0 : 1;
   }
+}
+
+// Slots that have pairs in the first range and with that in any; at least one, for the sums over no pairs.
+template <typename T>
+int64_t used_slots(const Plan<T>& plan) {
+  const int64_t wanted = (plan.n_active + kPairsOfSlot - 1) / kPairsOfSlot;
+  return wanted < 1 ? 1 : wanted < kFlashSlots ? wanted : kFlashSlots;
 }
 
 template <typename T>
@@ -47,8 +56,8 @@ Plan<T> make_plan(const FlashInput<T>& input, int order, const FlashGradients<T>
   for (int64_t pair = 0; wanted.distance && pair < sizes.n_pairs; ++pair) wanted.distance[pair] = T(0);
   choose_active(input, plan);
   for (TileScratch<T>& tile : plan.tiles) take_tile(tile, plan.n_filters, plan.n_basis, arena);
-  for (SlotSums<T>& slot : plan.slots) {
-    if (plan.reverse()) take_slot(slot, plan.n_filters, plan.n_basis, arena);
+  for (int64_t slot = 0; plan.reverse() && slot < used_slots(plan); ++slot) {
+    take_slot(plan.slots[slot], plan.n_filters, plan.n_basis, arena);
   }
   return plan;
 }
@@ -91,10 +100,9 @@ FLASHMD_INLINE void send_chunk(const Plan<T>& plan, int64_t range, int64_t n_pai
 
 template <typename T>
 void run_pairs(const Plan<T>& plan) {
-  constexpr int64_t kOfSlot = kRows * kFlashTilesOfSlot;
   for (int64_t range = 0; range < plan.n_active; range += kFlashPairs) {
     const int64_t left = plan.n_active - range, n_pairs = left < kFlashPairs ? left : kFlashPairs;
-    parallel_for((n_pairs + kOfSlot - 1) / kOfSlot, 1,
+    parallel_for((n_pairs + kPairsOfSlot - 1) / kPairsOfSlot, 1,
                  [&](int64_t begin, int64_t end) { run_slots(plan, range, begin, end); });
     if (!plan.by_features) continue;
     parallel_for(plan.n_filters / kLanes, 1, [&](int64_t begin, int64_t end) {
@@ -107,7 +115,7 @@ void run_pairs(const Plan<T>& plan) {
 template <typename T>
 FLASHMD_INLINE const T* add_slots(const Plan<T>& plan, T* SlotSums<T>::* member, int64_t size) {
   T* total = plan.slots[0].*member;
-  for (int64_t slot = 1; slot < kFlashSlots; ++slot) {
+  for (int64_t slot = 1; slot < used_slots(plan); ++slot) {
     const T* part = plan.slots[slot].*member;
     for (int64_t i = 0; i < size; ++i) total[i] += part[i];
   }
