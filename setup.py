@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -122,17 +123,34 @@ def link_command(nvcc: str | None) -> list[str]:
     return [os.environ.get("CXX", "g++"), *options]
 
 
-def run_if_changed(command: list[str], inputs: list[Path], output: Path) -> None:
+def compile_if_changed(command: list[str], source: Path, output: Path) -> None:
+    """Compile unless the object stems from the same call and the same contents of the source and its headers."""
+    listing = output.with_suffix(".d")
+    command = [*command, "-MMD", "-MF", str(listing)]
+
+    def included() -> list[Path]:
+        words = listing.read_text().replace("\\\n", " ").split() if listing.exists() else []
+        return [Path(word) for word in words[1:] if Path(word).exists()]
+
+    run_if_changed(command, lambda: [source, *included()], output)
+
+
+def run_if_changed(command: list[str], inputs: Callable[[], list[Path]], output: Path) -> None:
     """Run a compiler call unless its output stems from the same call and the same contents of the inputs."""
-    digest = hashlib.sha256(" ".join(command).encode())
-    for path in inputs:
-        digest.update(path.read_bytes())
+
+    def digest() -> str:
+        state = hashlib.sha256(" ".join(command).encode())
+        for path in inputs():
+            state.update(path.read_bytes())
+        return state.hexdigest()
+
     stamp = output.with_name(output.name + ".sha256")
-    if output.exists() and stamp.exists() and stamp.read_text() == digest.hexdigest():
+    if output.exists() and stamp.exists() and stamp.read_text() == digest():
         return
     stamp.unlink(missing_ok=True)
     subprocess.run([*command, "-o", str(output)], check=True)
-    stamp.write_text(digest.hexdigest())
+    # Which headers a source includes is known once it is compiled.
+    stamp.write_text(digest())
 
 
 def kernel_sources() -> list[Path]:
@@ -151,21 +169,20 @@ class BuildKernels(build_ext):
     def build_extension(self, ext: Extension) -> None:
         """Compile what changed, link, and place the library where setuptools expects it."""
         nvcc = find_nvcc()
-        objects = ROOT / "build" / ("kernels-cuda" if nvcc else "kernels-cpu")
+        objects = ROOT / "build" / "kernels"
         objects.mkdir(parents=True, exist_ok=True)
-        headers = sorted([*CSRC.rglob("*.h"), *CSRC.rglob("*.cuh")])
 
         def compile_one(item: tuple[str, tuple[Path, list[str]]]) -> Path:
             name, (source, command) = item
             output = objects / f"{name}.o"
-            run_if_changed(command, [source, *headers], output)
+            compile_if_changed(command, source, output)
             return output
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             outputs = list(pool.map(compile_one, compile_commands(nvcc).items()))
-        library = objects / "_kernels.so"
+        library = objects / f"_kernels-{'cuda' if nvcc else 'cpu'}.so"
         tail = ["-ltorch_cpu", *(["-lcudart_static", "-ldl", "-lrt", "-lpthread"] if nvcc else ["-ldl"])]
-        run_if_changed([*link_command(nvcc), *map(str, outputs), *tail], outputs, library)
+        run_if_changed([*link_command(nvcc), *map(str, outputs), *tail], lambda: outputs, library)
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(library, target)

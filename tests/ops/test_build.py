@@ -11,7 +11,7 @@ def build(root, folder, **environment):
     command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", str(folder / "lib")]
     command += ["--build-temp", str(folder / "temp")]
     run = subprocess.run(
-        command, cwd=root, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=300
+        command, cwd=root, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=900
     )
     return run.returncode, run.stderr
 
@@ -30,7 +30,7 @@ def test_cuda_is_wanted_and_missing(root, tmp_path):
 
 def test_second_build_compiles_nothing(root, tmp_path):
     assert build(root, tmp_path, FLASHMD_CUDA="OFF") == (0, "")
-    objects = sorted((root / "build" / "kernels-cpu").glob("*.o"))
+    objects = sorted((root / "build" / "kernels").glob("*.o"))
     before = [path.stat().st_mtime_ns for path in objects]
     assert build(root, tmp_path, FLASHMD_CUDA="OFF") == (0, "")
     assert [path.stat().st_mtime_ns for path in objects] == before
