@@ -8,6 +8,7 @@
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -87,7 +88,7 @@ inline bool release(unsigned begin, unsigned end, Wait what) {
 
 inline void run_block(unsigned n_threads) {
   // Numbers that no kernel may rely on: a read before the write shows.
-  memset(dynamic_shared.data(), 0xFF, dynamic_shared.size());
+  std::fill(dynamic_shared.begin(), dynamic_shared.end(), 0xFF);
   for (unsigned t = 0; t < n_threads; ++t) start(t);
   while (true) {
     for (unsigned i = 0; i < n_threads; ++i) {
