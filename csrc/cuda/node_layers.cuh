@@ -14,8 +14,9 @@ namespace flashmd::cuda {
 
 constexpr int kTile = 64, kDepth = 16, kPatch = 4;
 
+// Aligned, so that a thread reads its four numbers at once.
 template <typename T>
-struct Tiles {
+struct alignas(16) Tiles {
   T values[kDepth][kTile + 4];  // transposed; the padding spreads a column over the banks
   T weight[kDepth][kTile];
 };

@@ -12,9 +12,12 @@ from flashmd.nn import SchNet, SchNetConfig, half_edges
 from flashmd.nn.filter_table import tabulate
 from flashmd.nn.frozen import freeze
 from flashmd.ops import neighbor_list
+from flashmd.potential import SchNetPotential
 from flashmd.potential.compiled.cuda import CudaLists, CudaTable
 from flashmd.potential.compiled.cuda_plan import NOTHING, TABLE, TABLE_AND_FEATURES, Device, Workload, make_plan
 from flashmd.potential.compiled.evaluators import TableReference
+from flashmd.potential.compiled.network import CudaNetwork, compile_network
+from flashmd.potential.compiled.options import CompileOptions
 from flashmd.system import System
 
 SINGLE = 2e-5
@@ -182,3 +185,19 @@ def test_plans():
         assert n_groups >= 1
         assert n_parts >= 1
         assert (keep == TABLE_AND_FEATURES) == (513 * 256 + 256 * most <= 227 << 10)
+
+
+def test_it_takes_the_place_of_a_compiled_network(emulated):
+    source, system = SchNetPotential(network(), skin=0.1), batch_of()
+    compiled = compile_network(source, system, CompileOptions())
+    frozen = freeze(source.network, tabulate(source.network, compiled.report.n_knots))
+    table = CudaTable(frozen, ops=emulated, device=LARGE)
+    own = CudaNetwork(table, source, dtype=torch.float64, backend="kernel", report=compiled.report)
+    expected = compiled.evaluate(system, virial=True)
+    assert_agrees(own.evaluate(system, virial=True), expected, 1e-12)
+    # Its lists need not be kept for a restart.
+    assert own.list_state() == {}
+    own.restore_lists(system, compiled.list_state())
+    assert_agrees(own.evaluate(system, virial=True), expected, 1e-12)
+    with pytest.raises(TypeError, match=r"`positions`: expected torch\.float64 .*got torch\.float32"):
+        own.evaluate(system.to(dtype=torch.float32))
