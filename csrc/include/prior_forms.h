@@ -24,8 +24,6 @@ enum class PriorForm : int64_t {
   fourier,
 };
 
-constexpr int kMostAtoms = 4;
-
 // Atoms of a term.
 FLASHMD_HOST_DEVICE constexpr int order_of(PriorForm form) {
   return form <= PriorForm::cutoff_exp_repulsion ? 2 : (form <= PriorForm::quartic_angle ? 3 : 4);
@@ -146,7 +144,7 @@ FLASHMD_HOST_DEVICE EnergyAndSlope<V> torsion_term(V sine, V cosine, const Colum
   }
 }
 
-// What a term gives: its energy, and minus its gradient with respect to each atom as well as to each displacement.
+// The energy of a term and its gradient with respect to each displacement.
 template <typename V, int kOrder>
 struct Contribution {
   V energy;
@@ -200,7 +198,7 @@ FLASHMD_HOST_DEVICE Contribution<V, order_of(kForm)> contribution(const Point<V>
 
 }  // namespace flashmd
 
-// Call FUNCTION.template operator()<form>() for the form that is known at run time only.
+// The cases CALL(form) of a form that is known at run time only.
 #define FLASHMD_FOR_PRIOR_FORM(FORM, CALL)           \
   switch (FORM) {                                    \
     CALL(::flashmd::PriorForm::harmonic_distance)    \
