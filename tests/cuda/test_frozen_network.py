@@ -201,3 +201,18 @@ def test_it_takes_the_place_of_a_compiled_network(emulated):
     assert_agrees(own.evaluate(system, virial=True), expected, 1e-12)
     with pytest.raises(TypeError, match=r"`positions`: expected torch\.float64 .*got torch\.float32"):
         own.evaluate(system.to(dtype=torch.float32))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("pbc", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, SINGLE)])
+def test_on_the_gpu(dtype, tolerance, pbc):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    system, source = batch_of(pbc), SchNetPotential(network(), skin=0.1)
+    frozen, _, expected = frozen_and_expected(source.network, system, dtype)
+    on_gpu = system.to("cuda", dtype)
+    lists = CudaLists(CudaTable(frozen.to(torch.device("cuda"))), 0.9, skin=0.1)
+    found = lists.evaluate(on_gpu, virial=True)
+    assert_agrees(type(found)(found.energy.cpu(), found.forces.cpu(), found.virial.cpu()), expected, tolerance)
+    assert torch.equal(lists.evaluate(on_gpu).forces, found.forces)
