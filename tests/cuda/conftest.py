@@ -32,24 +32,31 @@ def build(root, folder):
     def compile_one(source):
         target = folder / f"{source.name}.o"
         call = [*command, f'-DFLASHMD_FAMILY="{source.stem}"', str(source), "-MMD", "-o", str(target)]
-        stamp = target.with_suffix(".sha256")
-        if not (stamp.exists() and stamp.read_text() == digest(call, target)):
-            subprocess.run(call, check=True)
-            stamp.write_text(digest(call, target))
-        return str(target)
+        run_if_changed(call, target, target.with_suffix(".d"))
+        return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, sources(root)))
     library = folder / "emulated.so"
-    link = ["g++", "-shared", "-o", str(library), *objects, f"-L{torch_folder / 'lib'}", "-ltorch_cpu"]
-    subprocess.run(link, check=True)
+    listing = folder / "emulated.d"
+    listing.write_text(f"{library}: " + " ".join(map(str, objects)))
+    link = ["g++", "-shared", "-o", str(library), *map(str, objects), f"-L{torch_folder / 'lib'}", "-ltorch_cpu"]
+    # Another process may have loaded the library: it must stay the same file while nothing has changed.
+    run_if_changed(link, library, listing)
     return library
 
 
-def digest(call, target):
-    """Identify a compiler call by what it says and by what it read when it was last made."""
+def run_if_changed(call, target, listing):
+    """Make `target` unless the call and the files that `listing` names are those of the last time."""
+    stamp = target.with_name(target.name + ".sha256")
+    if not (target.exists() and stamp.exists() and stamp.read_text() == digest(call, listing)):
+        subprocess.run(call, check=True)
+        stamp.write_text(digest(call, listing))
+
+
+def digest(call, listing):
+    """Identify a call by what it says and by the files that it reads, listed as for make."""
     found = hashlib.sha256(" ".join(call).encode())
-    listing = target.with_suffix(".d")
     for path in listing.read_text().replace("\\\n", " ").split()[1:] if listing.exists() else []:
         found.update(Path(path).read_bytes() if Path(path).exists() else b"gone")
     return found.hexdigest()
