@@ -282,3 +282,17 @@ def test_slope_of_a_table_alone(numbers, generator):
         found.append([first, *torch.autograd.grad(torch.sin(first).sum(), slopes)])
     for first, second in zip(*found, strict=True):
         torch.testing.assert_close(first, second, rtol=0, atol=1e-12)
+
+
+def test_functional_derivatives(numbers, generator):
+    edges = random_half(9, 30, generator)
+    features, distance, *table = inputs_of(edges, numbers, generator)
+
+    def second(backend):
+        def first(x):
+            run = convolve(edges, 5, backend)
+            return torch.func.grad(lambda y: torch.sin(run(y, distance, *table)).sum())(x).square().sum()
+
+        return torch.func.grad(first)(features)
+
+    torch.testing.assert_close(second("kernel"), second("reference"), rtol=0, atol=1e-11)
