@@ -64,26 +64,26 @@ def _bars(axis: plt.Axes, rows: Sequence[Row], value: Callable[[Row], float | No
 
 
 def draw_scaling(path: Path, points: Sequence[Any], caption: str) -> None:
-    """Draw time against replicas and against pairs with fitted powers, and the gain by threads."""
-    figure, axes = plt.subplots(1, 3, figsize=(12.0, 4.0))
-    beads, most = sorted({point.beads for point in points}), max(point.threads for point in points)
+    """Draw time against replicas and against pairs with fitted powers, and the gain by threads where there are any."""
+    beads, threads = sorted({point.beads for point in points}), sorted({point.threads for point in points})
+    n_panels = 2 + (len(threads) > 1)
+    figure, axes = plt.subplots(1, n_panels, figsize=(4.0 * n_panels, 4.0))
+    own = [point for point in points if point.threads == threads[-1]]
     for color, n_beads in zip(_shades(len(beads)), beads, strict=True):
-        line = [point for point in points if point.beads == n_beads and point.threads == most]
+        line = [point for point in own if point.beads == n_beads]
         _power(axes[0], [(point.replicas, 1e3 * point.seconds_per_step) for point in line], f"{n_beads} beads", color)
-        axes[2].plot([point.replicas for point in line], [point.speedup for point in line], "o-", color=color)
-    own = [point for point in points if point.threads == most]
+        if n_panels > 2:
+            axes[2].plot([point.replicas for point in line], [point.speedup for point in line], "o-", color=color)
+            axes[2].set(ylabel=f"speed with {threads[-1]} threads / with {threads[0]}", ylim=(0.0, None))
     _power(axes[1], [(point.pairs, 1e3 * point.seconds_per_step) for point in own], "all batches", "0.3")
-    labels = ("replicas", "pairs within the cutoff", "replicas")
-    for axis, label, title in zip(
-        axes, labels, (counted(most, "thread"), counted(most, "thread"), "gain by threads"), strict=True
-    ):
+    titles = (counted(threads[-1], "thread"), counted(threads[-1], "thread"), "gain by threads")
+    for axis, label, title in zip(axes, ("replicas", "pairs within the cutoff", "replicas"), titles, strict=False):
         axis.set(xlabel=label, xscale="log", title=title)
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.3)
     for axis in axes[:2]:
         axis.set(ylabel="time of a step / ms", yscale="log")
         axis.legend(frameon=False, fontsize=8)
-    axes[2].set(ylabel=f"speed with {most} threads / with {min(point.threads for point in points)}", ylim=(0.0, None))
     figure.text(0.5, 0.01, caption, ha="center", fontsize=7, color="0.4")
     figure.tight_layout(rect=(0.0, 0.03, 1.0, 1.0))
     _save(figure, path)

@@ -57,7 +57,7 @@ def compare(names: list[str], size: tuple[int, int], machine: Machine, *, limits
     print(f"\n{size[0]} beads, {counted(size[1], 'replica')}, {edges} directed edges\n{HEADER}", flush=True)
     needs = {name: measure(name, size, device=device, threads=machine.threads, limits=limits) for name in names}
     fit = [name for name in names if not needs[name].failure]
-    runners = race({name: make(name, network, start) for name in fit}, start, device=device, rounds=rounds)
+    runners = race({name: make(name, network, start) for name in fit}, start, machine, rounds=rounds)
     alone = build_system(size[0], 1).to(device=device)
     rows = []
     for name in names:

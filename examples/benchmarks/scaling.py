@@ -48,7 +48,7 @@ def measure(
     network = build_network().to(machine.device)
     pairs = neighbor_list(start, network.config.cutoff_upper).n_edges // 2
     step = make(name, network, start)
-    runners = {each: Runner(step, start, device=machine.device) for each in threads}
+    runners = {each: Runner(step, start, device=machine.device, threads=max(threads)) for each in threads}
     for each, runner in runners.items():
         torch.set_num_threads(each)
         runner.warm_up(rounds.seconds)

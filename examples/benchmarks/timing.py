@@ -1,7 +1,8 @@
 """Side-by-side timing: contestants take turns, so that a slow minute of the machine meets all of them.
 
 A turn is a row of consecutive steps of dynamics, long enough to hold several rebuilds of a neighbour list where the
-contestant is fast. The motion itself is computed before the clock starts.
+contestant is fast. The motion itself is computed before the clock starts. A run with one thread on the CPU counts the
+time of that thread, so that other work on the machine disturbs little, all others that of the clock on the wall.
 """
 
 import statistics
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from contestants import Step
-from machine import synchronize
+from machine import Machine, synchronize
 from workloads import Motion
 
 from flashmd.system import System
@@ -29,8 +30,9 @@ class Rounds:
 class Runner:
     """One contestant on its way along the motion; every contestant follows the same path."""
 
-    def __init__(self, step: Step, start: System, *, device: str) -> None:
+    def __init__(self, step: Step, start: System, *, device: str, threads: int) -> None:
         self._step, self._device = step, device
+        self._clock = time.thread_time if device == "cpu" and threads == 1 else time.perf_counter
         self._motion = Motion(start)
         self.seconds: list[float] = []
         self._n_steps = 1
@@ -55,16 +57,17 @@ class Runner:
     def _time(self, n_steps: int) -> float:
         frames = [self._motion.step() for _ in range(n_steps)]
         synchronize(self._device)
-        begin = time.perf_counter()
+        begin = self._clock()
         for frame in frames:
             self._step(frame)
         synchronize(self._device)
-        return (time.perf_counter() - begin) / n_steps
+        return (self._clock() - begin) / n_steps
 
 
-def race(steps: Mapping[str, Step], start: System, *, device: str, rounds: Rounds) -> dict[str, Runner]:
+def race(steps: Mapping[str, Step], start: System, machine: Machine, *, rounds: Rounds) -> dict[str, Runner]:
     """Let the contestants take turns and return what was measured."""
-    runners = {name: Runner(step, start, device=device) for name, step in steps.items()}
+    options = {"device": machine.device, "threads": machine.threads}
+    runners = {name: Runner(step, start, **options) for name, step in steps.items()}
     for runner in runners.values():
         runner.warm_up(rounds.seconds)
     for _ in range(rounds.count):
