@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "../../include/hermite.h"
 #include "vector.h"
 
 namespace flashmd::cpu::FLASHMD_ISA {
@@ -49,8 +50,8 @@ struct Hermite {
 // The polynomial between two knots (de Boor, doi:10.1007/978-1-4612-6333-3, chapter IV).
 template <typename T>
 FLASHMD_INLINE Cubic<T> between(const Hermite<T>& ends) {
-  const Vec<T> rise = ends.next_value - ends.value, bend = ends.slope + ends.next_slope - (rise + rise);
-  return {ends.value, ends.slope, rise - ends.slope - bend, bend};
+  const auto cubic = flashmd::hermite(ends.value, ends.slope, ends.next_value, ends.next_slope);
+  return {cubic.c0, cubic.c1, cubic.c2, cubic.c3};
 }
 
 // The transpose of `between`.
