@@ -1,5 +1,6 @@
 """Potentials: networks and priors, their sum, neighbour lists with a skin, and checkpoints."""
 
+from flashmd.potential.atomic_energies import AtomicEnergies as AtomicEnergies
 from flashmd.potential.base import Potential as Potential
 from flashmd.potential.checkpoint import load as load
 from flashmd.potential.checkpoint import model_hash as model_hash
