@@ -119,29 +119,13 @@ def _as_resolution(name: str | None) -> Resolution | None:
 
 
 def _resolution(model: Potential) -> Resolution:
-    """Return the resolution that bead types or the names of the terms imply."""
-    from flashmd.cg import CA_TYPES, FIVE_BEAD_TYPES
+    from flashmd.potential.resolution import particles_of
 
-    if model.bead_types == CA_TYPES:
-        return "ca"
-    if model.bead_types == FIVE_BEAD_TYPES:
-        return "five_bead"
-    terms = list(term_potentials(model))
-    if any(term.startswith(("n_term_", "bulk_", "c_term_")) for term in terms):
-        return "five_bead"
-    if {"bonds", "angles"} <= set(terms):
-        return "ca"
-    fix = "pass `--resolution ca` or `--resolution five_bead`"
-    raise ValueError(message("the resolution of the model", "one that its terms imply", ", ".join(terms), fix))
-
-
-def term_potentials(model: Potential) -> dict[str, Potential]:
-    """Return the terms of a model by name; a model that is no sum is its own only term."""
-    from flashmd.potential import Potential, SumPotential
-
-    if not isinstance(model, SumPotential):
-        return {model.name: model}
-    return {name: term for name, term in model.potentials.items() if isinstance(term, Potential)}
+    particles = particles_of(model)
+    if particles == "atoms":
+        fix = "use the model from ASE or OpenMM"
+        raise ValueError(message("the particles of the model", "beads", "atoms", fix))
+    return particles
 
 
 def parse_dtype(name: str) -> torch.dtype:

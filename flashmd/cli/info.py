@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flashmd.cli._files import open_model, term_potentials
+from flashmd.cli._files import open_model
 
 if TYPE_CHECKING:
     from flashmd.potential import Potential
@@ -61,6 +61,8 @@ def _describe_restart(path: Path) -> dict[str, int]:
 
 
 def _describe_model(potential: Potential) -> dict[str, Any]:
+    from flashmd.potential.resolution import term_potentials
+
     terms = []
     for name, term in term_potentials(potential).items():
         entry: dict[str, Any] = {"name": name, "class": type(term).__name__}

@@ -78,7 +78,7 @@ class Potential(nn.Module, ABC):
 
     def compile(  # type: ignore[override]
         self,
-        template: System,
+        template: System | None = None,
         *,
         filters: str = "table",
         precision: str = "float32",
@@ -94,7 +94,8 @@ class Potential(nn.Module, ABC):
 
         Args:
             template: systems such as will be evaluated, in the dtype and on the device of the evaluations. Other
-                batches of other molecules may be evaluated as well.
+                batches of other molecules may be evaluated as well. Without one, a cluster that follows from the model
+                alone serves, and dtype and device are those of its parameters.
             filters: "table", or "network" to evaluate the filter network in every call.
             precision: storage of the dense layers of networks: "float32" leaves them in the dtype of the template,
                 "float16", "bfloat16" and "int16" store them in 16 bits with a scale for each output channel.
@@ -106,7 +107,7 @@ class Potential(nn.Module, ABC):
         Raises:
             ToleranceNotMetError: the forces of a network would be less accurate.
             ValueError: an option is unknown, the template has no pairs or atoms that the potential does not know, or
-                there is no repulsion to cut off.
+                there is no repulsion to cut off or no template to measure that on.
         """
         # The compiled forms know the classes that derive from this one.
         from flashmd.potential.compiled import CompiledPotential, CompileOptions

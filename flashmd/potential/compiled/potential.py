@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from flashmd.errors import message
 from flashmd.potential.base import Potential, sum_evaluations
 from flashmd.potential.compiled.network import CompiledNetwork, compile_network
 from flashmd.potential.compiled.options import CompileOptions
 from flashmd.potential.compiled.report import CompileReport
+from flashmd.potential.compiled.template import standard_cluster
 from flashmd.potential.priors.base import Prior
 from flashmd.potential.priors.fused import FusedPriors
 from flashmd.potential.repulsion_cutoff import RepulsionCutoffReport, cut_repulsion
@@ -44,12 +47,12 @@ class CompiledPotential:
         torch.Size([2, 3])
     """
 
-    def __init__(self, potential: Potential, template: System, options: CompileOptions) -> None:
-        positions = template.positions
-        self._source = copy.deepcopy(potential).to(device=positions.device, dtype=positions.dtype).requires_grad_(False)
+    def __init__(self, potential: Potential, template: System | None, options: CompileOptions) -> None:
+        like = _example_of(potential) if template is None else template.positions
+        self._source = copy.deepcopy(potential).to(device=like.device, dtype=like.dtype).requires_grad_(False)
         self.repulsion_report: RepulsionCutoffReport | None = None
         if options.repulsion_cutoff is not None:
-            cut = cut_repulsion(self._source, options.repulsion_cutoff, template)
+            cut = cut_repulsion(self._source, options.repulsion_cutoff, _given(template))
             self._source, self.repulsion_report = cut
         self.cutoff = potential.cutoff
         self.bead_types = self._source.bead_types
@@ -60,7 +63,8 @@ class CompiledPotential:
         for name, term in _leaves(self._source):
             original = originals[name]
             if isinstance(original, SchNetPotential):
-                self._terms[name] = compile_network(original, template, options)
+                sample = standard_cluster(original, self.bead_types, like) if template is None else template
+                self._terms[name] = compile_network(original, sample, options)
             elif isinstance(term, Prior):
                 priors.append(term)
             else:
@@ -100,6 +104,19 @@ class CompiledPotential:
             begin = f"{name}/"
             own = {key.removeprefix(begin): each for key, each in state.items() if key.startswith(begin)}
             term.restore_lists(system, own)
+
+
+def _example_of(potential: Potential) -> Tensor:
+    """Return a tensor of the dtype and on the device of a potential."""
+    tensors = itertools.chain(potential.parameters(), potential.buffers())
+    return next((each for each in tensors if each.is_floating_point()), torch.empty(0))
+
+
+def _given(template: System | None) -> System:
+    if template is None:
+        fix = "pass frames such as the dynamics will visit"
+        raise ValueError(message("`template`", "frames on which to measure a cut repulsion", "None", fix))
+    return template
 
 
 def _leaves(potential: Potential, name: str = "") -> Iterator[tuple[str, Potential]]:

@@ -1,0 +1,1 @@
+"""Interfaces to other simulation packages; each module imports its engine and no other does."""
