@@ -16,26 +16,12 @@ namespace {
 // pairs, so that sums over pairs are cut in the same places whatever else is in the batch.
 constexpr int64_t kGroupAtoms = 96;
 constexpr int64_t kGroupPairs = 2048;
-// A group with less than this number of pairs x channels x blocks is not worth the meeting of threads.
-constexpr int64_t kTeamWork = 1 << 21;
 
 cpu::SchNetSizes read_sizes(const Tensor& tensor) {
-  constexpr int64_t kFixed = 8;
-  const int64_t* given = index_data(tensor);
-  check(tensor.numel() >= kFixed && given[5] >= 0 && given[5] <= cpu::kMostReadoutLayers &&
-            tensor.numel() == kFixed + given[5] && given[3] >= 1 && given[3] <= 64,
+  cpu::SchNetSizes sizes;
+  check(cpu::read_schnet_sizes(index_data(tensor), tensor.numel(), sizes),
         "`sizes`: expected those of a packed model (at most 64 blocks and 8 hidden readout layers), got others. To fix "
         "it, pack the model with `pack`.");
-  cpu::SchNetSizes sizes{};
-  sizes.n_types = given[0];
-  sizes.n_channels = given[1];
-  sizes.n_filters = given[2];
-  sizes.n_blocks = given[3];
-  sizes.n_intervals = given[4];
-  sizes.n_hidden = given[5];
-  sizes.activation = static_cast<Activation>(given[6]);
-  sizes.storage = static_cast<cpu::Storage>(given[7]);
-  for (int64_t i = 0; i < sizes.n_hidden; ++i) sizes.hidden[i] = given[kFixed + i];
   return sizes;
 }
 
@@ -108,13 +94,10 @@ public:
         for (int64_t g = first; g < last; ++g) evaluate(groups[g], space + size * thread, false);
       }
     });
-    for (int64_t g = shared; g < n_groups; ++g) evaluate(groups[g], space, worth_a_team(groups[g]));
+    for (int64_t g = shared; g < n_groups; ++g) evaluate(groups[g], space, cpu::worth_a_team(model_.sizes, groups[g]));
   }
 
 private:
-  bool worth_a_team(const cpu::SchNetGroup& group) const {
-    return group.n_pairs * model_.sizes.n_filters * model_.sizes.n_blocks > kTeamWork;
-  }
   void evaluate(const cpu::SchNetGroup& group, T* workspace, bool team) const {
     FLASHMD_DISPATCH(level_, evaluate_schnet<T>, model_, batch_, group, result_, workspace, team);
   }

@@ -23,6 +23,9 @@ struct SchNetSizes {
   Storage storage;
 };
 
+// Read sizes from `count` numbers in the order of pack.py; false where they are none that the kernels serve.
+bool read_schnet_sizes(const int64_t* given, int64_t count, SchNetSizes& sizes);
+
 // The arrays of a frozen model, see SchNetLayout for what stands where.
 template <typename T>
 struct SchNetModel {
@@ -57,6 +60,12 @@ struct SchNetGroup {
   int64_t first_atom, n_atoms;
   int64_t first_pair, n_pairs;
 };
+
+// Whether a group has enough pairs x channels x blocks to be worth the meeting of threads.
+inline bool worth_a_team(const SchNetSizes& sizes, const SchNetGroup& group) {
+  constexpr int64_t kTeamWork = 1 << 21;
+  return group.n_pairs * sizes.n_filters * sizes.n_blocks > kTeamWork;
+}
 
 // Evaluate the systems of one group with all threads (`team`) or with the calling one. Both give the same bits. The
 // workspace has schnet_workspace_size(...) numbers.

@@ -48,19 +48,19 @@ class TableReference:
 class TableKernel:
     """The tabulated network in one compiled operator.
 
-    Args:
+    Attributes:
         model: packed network.
     """
 
     def __init__(self, model: PackedSchNet) -> None:
-        self._model = model
+        self.model = model
         self._edges: Edges | None = None
         self._identity: Identity | None = None
         self._pairs: HalfPairs
 
     def evaluate(self, system: System, pairs: Edges, *, virial: bool = False) -> Evaluation:
         """See :class:`Evaluator`."""
-        return Evaluation(*schnet_evaluate(self._model, system, self._converted(system, pairs), virial=virial))
+        return Evaluation(*schnet_evaluate(self.model, system, self._converted(system, pairs), virial=virial))
 
     def _converted(self, system: System, pairs: Edges) -> HalfPairs:
         """Return the pairs as the operator reads them; the same list in the same cell is converted once."""

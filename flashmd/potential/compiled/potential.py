@@ -76,6 +76,16 @@ class CompiledPotential:
         """Accuracy of every network, by its name in the potential."""
         return {name: term.report for name, term in self._terms.items() if isinstance(term, CompiledNetwork)}
 
+    @property
+    def terms(self) -> Mapping[str, CompiledNetwork | Potential]:
+        """What is evaluated by itself, by its name in the potential, in the order of summation; priors come last."""
+        return self._terms
+
+    @property
+    def priors(self) -> tuple[Prior, ...]:
+        """What is evaluated together."""
+        return () if self._priors is None else self._priors.priors
+
     @torch.no_grad()
     def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
         """Return energy, forces and, on request, the virial; see :meth:`Potential.evaluate`.
