@@ -43,18 +43,19 @@ format: setup ## Format Python and C++.
 	$(BIN)/clang-format -i $(CPP_FILES)
 
 clean: ## Remove everything that make has produced, runs/ excepted.
-	rm -rf .venv build dist docs/_build *.egg-info flashmd/_kernels*.so
+	rm -rf .venv build dist docs/_build *.egg-info flashmd/_kernels*.so flashmd/libOpenMM*.so
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find flashmd tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A half-made environment (no working pip) is made anew; torch comes first, since the extension is compiled against it.
+# A half-made environment (no working pip) is made anew; torch and OpenMM come first, since libraries are compiled
+# against them.
 $(DEPENDENCIES): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	    || { echo "flashmd needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V). Use: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	@echo "== Installing torch and the build tools into .venv (a few minutes the first time)"
+	@echo "== Installing torch, OpenMM and the build tools into .venv (a few minutes the first time)"
 	@$(PIP) --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	$(PIP) install -c constraints.txt torch==2.13.0
-	$(PIP) install -c constraints.txt setuptools wheel
+	$(PIP) install -c constraints.txt setuptools wheel openmm
 	@touch $@
 
 $(EXTENSION): $(DEPENDENCIES) setup.cfg setup.py $(SOURCES)

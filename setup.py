@@ -2,7 +2,8 @@
 
 The library is no Python module but is loaded by `torch.ops.load_library`. It uses LibTorch's stable ABI, so one binary
 serves every torch from 2.11 on, with and without CUDA; only torch's headers and libtorch_cpu are needed to build it.
-CUDA kernels are compiled where nvcc is found (environment variable FLASHMD_CUDA=AUTO|ON|OFF). Object files are kept
+CUDA kernels are compiled where nvcc is found (environment variable FLASHMD_CUDA=AUTO|ON|OFF). A plugin for OpenMM,
+which knows neither Python nor torch, is built of the same kernels where OpenMM is installed. Object files are kept
 under build/ and compiled again only where a source, a header or the command changed.
 """
 
@@ -14,9 +15,11 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
@@ -37,6 +40,22 @@ INSTRUCTION_SETS = {"baseline": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-m
 SIMD_FLAGS = ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"]
 # The headers of the intrinsics of GCC 12 warn about themselves.
 SIMD_FLAGS += ["-Wno-psabi", "-Wno-maybe-uninitialized"]
+
+
+# The plugin for OpenMM and the objects of the kernels that it shares with the operators: the same bits.
+PLUGIN = "flashmd.libOpenMMFlashMD"
+PLUGIN_OBJECTS = ("engine-", "openmm-", "cpu-isa.", "cpu-neighbor_list.", "cpu-schnet.", "cpu-priors.")
+PLUGIN_OBJECTS += ("cpu-simd-schnet.", "cpu-simd-priors.")
+PLUGIN_HEADER = CSRC / "openmm" / "include" / "FlashMDForce.h"
+
+
+def openmm_folder() -> Path | None:
+    """Return the folder with the headers and libraries of an installed OpenMM, or None."""
+    spec = importlib.util.find_spec("openmm")
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent.parent / "OpenMM.libs"
+    return folder if (folder / "include" / "OpenMM.h").is_file() else None
 
 
 def torch_folder() -> Path:
@@ -71,6 +90,7 @@ def compile_commands(nvcc: str | None) -> dict[str, tuple[Path, list[str]]]:
     sources += [CSRC / "cuda" / "stream.cpp"]
     commands = {object_name(source): (source, [*cxx, *torch_include, "-c", str(source)]) for source in sources}
     commands |= simd_commands([os.environ.get("CXX", "g++"), *CXX_FLAGS, *SIMD_FLAGS])
+    commands |= plugin_commands(cxx)
     if nvcc:
         flags = ["-std=c++20", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
         for architecture in CUDA_ARCHITECTURES:
@@ -101,6 +121,16 @@ def simd_commands(cxx: list[str]) -> dict[str, tuple[Path, list[str]]]:
     return commands
 
 
+def plugin_commands(cxx: list[str]) -> dict[str, tuple[Path, list[str]]]:
+    """Return the calls for what the plugin has besides the kernels; none without OpenMM."""
+    openmm = openmm_folder()
+    if openmm is None:
+        return {}
+    call = [*cxx, "-isystem", str(openmm / "include"), "-c"]
+    sources = [*sorted((CSRC / "engine").glob("*.cpp")), *sorted((CSRC / "openmm").glob("*.cpp"))]
+    return {object_name(source): (source, [*call, str(source)]) for source in sources}
+
+
 def object_name(source: Path) -> str:
     """Return the name of an object file without its suffix."""
     return source.relative_to(CSRC).as_posix().replace("/", "-")
@@ -120,6 +150,13 @@ def link_command(nvcc: str | None) -> list[str]:
     """Return the linker call without inputs and output."""
     folders = [str(torch_folder() / "lib"), *(cuda_library_folders(nvcc) if nvcc else [])]
     options = ["-shared", "-Wl,--as-needed", "-Wl,-rpath,$ORIGIN/../torch/lib", *(f"-L{folder}" for folder in folders)]
+    return [os.environ.get("CXX", "g++"), *options]
+
+
+def plugin_link_command() -> list[str]:
+    """Return the linker call of the plugin without inputs and output."""
+    openmm = cast("Path", openmm_folder())
+    options = ["-shared", "-Wl,-z,defs", "-Wl,-rpath,$ORIGIN/../OpenMM.libs/lib", f"-L{openmm / 'lib'}", "-pthread"]
     return [os.environ.get("CXX", "g++"), *options]
 
 
@@ -160,7 +197,13 @@ def kernel_sources() -> list[Path]:
 
 
 class BuildKernels(build_ext):
-    """Compile csrc/ into flashmd/_kernels.so."""
+    """Compile csrc/ into flashmd/_kernels.so and, where OpenMM is installed, its plugin."""
+
+    def run(self) -> None:
+        """Build all libraries; say so where one is left out."""
+        if openmm_folder() is None:
+            print("OpenMM is not installed: its plugin libOpenMMFlashMD is left out", file=sys.stderr)
+        super().run()
 
     def get_ext_filename(self, fullname: str) -> str:
         """Name the library without a Python version: it does not depend on one."""
@@ -168,24 +211,32 @@ class BuildKernels(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         """Compile what changed, link, and place the library where setuptools expects it."""
-        nvcc = find_nvcc()
-        objects = ROOT / "build" / "kernels"
-        objects.mkdir(parents=True, exist_ok=True)
-
-        def compile_one(item: tuple[str, tuple[Path, list[str]]]) -> Path:
-            name, (source, command) = item
-            output = objects / f"{name}.o"
-            compile_if_changed(command, source, output)
-            return output
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            outputs = list(pool.map(compile_one, compile_commands(nvcc).items()))
-        library = objects / f"_kernels-{'cuda' if nvcc else 'cpu'}.so"
-        tail = ["-ltorch_cpu", *(["-lcudart_static", "-ldl", "-lrt", "-lpthread"] if nvcc else ["-ldl"])]
-        run_if_changed([*link_command(nvcc), *map(str, outputs), *tail], lambda: outputs, library)
+        nvcc, folder = find_nvcc(), ROOT / "build" / "kernels"
+        outputs = self.compiled_objects(nvcc, folder)
+        if ext.name == PLUGIN:
+            inputs = [path for name, path in outputs.items() if name.startswith(PLUGIN_OBJECTS)]
+            library, command, tail = folder / "libOpenMMFlashMD.so", plugin_link_command(), ["-lOpenMM"]
+        else:
+            inputs = [path for name, path in outputs.items() if not name.startswith(("engine-", "openmm-"))]
+            library, command = folder / f"_kernels-{'cuda' if nvcc else 'cpu'}.so", link_command(nvcc)
+            tail = ["-ltorch_cpu", *(["-lcudart_static", "-ldl", "-lrt", "-lpthread"] if nvcc else ["-ldl"])]
+        run_if_changed([*command, *map(str, inputs), *tail], lambda: inputs, library)
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(library, target)
+
+    def compiled_objects(self, nvcc: str | None, folder: Path) -> dict[str, Path]:
+        """Compile what changed and return all objects by name."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def compile_one(item: tuple[str, tuple[Path, list[str]]]) -> tuple[str, Path]:
+            name, (source, command) = item
+            output = folder / f"{name}.o"
+            compile_if_changed(command, source, output)
+            return name, output
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return dict(pool.map(compile_one, compile_commands(nvcc).items()))
 
 
 class BuildPackage(build_py):
@@ -200,7 +251,7 @@ class BuildPackage(build_py):
                     target = Path(self.build_lib) / "flashmd" / "data" / name
                     target.mkdir(parents=True, exist_ok=True)
                     shutil.copy2(path, target)
-            for path in kernel_sources():
+            for path in [*kernel_sources(), PLUGIN_HEADER]:
                 target = Path(self.build_lib) / "flashmd" / path.relative_to(ROOT)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, target)
@@ -215,6 +266,6 @@ class AnyPythonWheel(bdist_wheel):
 
 
 setup(
-    ext_modules=[Extension("flashmd._kernels", sources=[])],
+    ext_modules=[Extension(name, sources=[]) for name in ("flashmd._kernels", *([PLUGIN] if openmm_folder() else []))],
     cmdclass={"build_ext": BuildKernels, "build_py": BuildPackage, "bdist_wheel": AnyPythonWheel},
 )

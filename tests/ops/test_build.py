@@ -36,3 +36,15 @@ def test_second_build_compiles_nothing(root, tmp_path):
     assert [path.stat().st_mtime_ns for path in objects] == before
     assert len(objects) >= 7
     assert (tmp_path / "lib" / "flashmd" / "_kernels.so").stat().st_size > 10_000
+    assert (tmp_path / "lib" / "flashmd" / "libOpenMMFlashMD.so").stat().st_size > 10_000
+
+
+def test_without_openmm_its_plugin_is_left_out(root, tmp_path):
+    hidden = "import importlib.util as u, runpy, sys; find = u.find_spec; sys.argv = sys.argv[1:]; "
+    hidden += "u.find_spec = lambda name: None if name == 'openmm' else find(name); runpy.run_path('setup.py')"
+    command = [sys.executable, "-c", hidden, "setup.py", "-q", "build_ext", "--build-lib", str(tmp_path)]
+    run = subprocess.run(
+        command, cwd=root, env={**os.environ, "FLASHMD_CUDA": "OFF"}, capture_output=True, text=True, check=True
+    )
+    assert run.stderr == "OpenMM is not installed: its plugin libOpenMMFlashMD is left out\n"
+    assert [path.name for path in (tmp_path / "flashmd").iterdir()] == ["_kernels.so"]
