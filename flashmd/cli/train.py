@@ -1,4 +1,4 @@
-"""`flashmd train`: fit priors and a SchNet to mapped forces."""
+"""`flashmd train`: fit a SchNet and priors to mapped forces, or to energies and forces of molecules."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from flashmd.train.output import SetMetrics
     from flashmd.train.state import CurvePoint
 
 
@@ -17,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(config: Annotated[Path, typer.Argument(help="YAML file of the training.")]) -> None:
-    """Train a coarse-grained model on mapped forces; started again, it continues where it was interrupted."""
+    """Train a model; started again, it continues where it was interrupted."""
     from flashmd.train import load_config
     from flashmd.train import train as run
 
@@ -26,10 +27,14 @@ def train(config: Annotated[Path, typer.Argument(help="YAML file of the training
     for name, metrics in result.metrics.items():
         typer.echo(
             f"{name}: {metrics.n_frames} frames of {metrics.n_trajectories} trajectories, mean square force error "
-            f"{metrics.model:.1f} (kJ/mol/nm)^2, {metrics.prior:.1f} with the priors alone, "
-            f"{100.0 * metrics.explained:.2f} % explained"
+            f"{metrics.model:.1f} (kJ/mol/nm)^2, {metrics.prior:.1f} without the network, "
+            f"{100.0 * metrics.explained:.2f} % explained{_energy(metrics)}"
         )
     typer.echo(f"model in {settings.output / 'model.safetensors'}")
+
+
+def _energy(metrics: SetMetrics) -> str:
+    return "" if metrics.energy is None else f", error {metrics.energy:.3f} kJ/mol of energy for each atom"
 
 
 def _show(point: CurvePoint) -> None:

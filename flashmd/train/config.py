@@ -25,7 +25,7 @@ from pydantic import (
 from flashmd.configuration import explain, read_yaml
 from flashmd.errors import ConfigurationError, message
 from flashmd.nn import SchNetConfig
-from flashmd.train.trainer import TrainingSettings
+from flashmd.train.epochs import TrainingSettings
 from flashmd.units import parse_quantity
 
 _Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -138,6 +138,8 @@ class TrainConfig(_Section):
         seed: of the split, the initial weights and the shuffling.
         threads: CPU threads; torch's default where absent.
         split: division of the trajectories.
+        energy_length: train on energies and forces of many molecules instead of mapped forces of one; an error of the
+            energy of an atom, divided by this length, counts like a force error. Atomic energies replace the priors.
         priors: terms fitted before the network.
         network: sizes of the network.
         optimizer: how it is optimised.
@@ -149,6 +151,7 @@ class TrainConfig(_Section):
     highest_temperature: Annotated[PositiveFloat, *_quantity("K")] | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
     threads: PositiveInt | None = None
+    energy_length: Annotated[PositiveFloat, *_quantity("nm")] | None = None
     split: SplitConfig = SplitConfig()
     priors: PriorConfig = PriorConfig()
     network: NetworkConfig = NetworkConfig()
@@ -160,6 +163,9 @@ class TrainConfig(_Section):
         if lowest > highest:
             fix = "exchange `lowest_temperature` and `highest_temperature`"
             raise ValueError(message("temperatures", "lowest <= highest", f"{lowest:g} K > {highest:g} K", fix))
+        if self.energy_length is not None and "priors" in self.model_fields_set:
+            fix = "delete the section `priors`, or `energy_length`"
+            raise ValueError(message("`priors` with `energy_length`", "one of them", "both", fix))
         return self
 
     def settings(self) -> TrainingSettings:

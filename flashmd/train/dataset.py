@@ -58,13 +58,7 @@ class ForceDataset:
             "masses": (n_beads,),
             "temperature": (n_frames,),
         }
-        for name, shape in expected.items():
-            tensor: Tensor = getattr(self, name)
-            if tuple(tensor.shape) != shape:
-                fix = "write all arrays of the data set from the same frames"
-                raise ValueError(message(f"`{name}`", f"shape {shape}", f"{tuple(tensor.shape)}", fix))
-            if not torch.isfinite(tensor).all():
-                raise ValueError(message(f"`{name}`", "finite numbers", "NaN or infinity", "drop the broken frames"))
+        check_arrays({name: (getattr(self, name), shape) for name, shape in expected.items()})
 
     @property
     def n_frames(self) -> int:
@@ -91,12 +85,7 @@ class ForceDataset:
 
     def between(self, lowest: float, highest: float) -> ForceDataset:
         """Return the frames sampled at temperatures in [lowest, highest] K."""
-        inside = (self.temperature >= lowest) & (self.temperature <= highest)
-        if not inside.any():
-            got = f"temperatures {self.temperature.min():g} to {self.temperature.max():g} K"
-            fix = "widen the range"
-            raise ValueError(message(f"temperature range {lowest:g} to {highest:g} K", "frames", got, fix))
-        return self.subset(inside)
+        return self.subset(sampled_between(self.temperature, lowest, highest))
 
     def system(self, n_copies: int = 1, *, dtype: torch.dtype = torch.float32) -> System:
         """Return a batch of `n_copies` of the molecule at the positions of the first frame."""
@@ -104,6 +93,26 @@ class ForceDataset:
             self.positions[0].to(dtype), self.types, masses=self.masses.to(dtype), interactions=self.interactions
         )
         return single.replicate(n_copies)
+
+
+def check_arrays(arrays: Mapping[str, tuple[Tensor, tuple[int, ...]]]) -> None:
+    """Refuse arrays, by name, of another shape than the one given with them or with values that are not finite."""
+    for name, (tensor, shape) in arrays.items():
+        if tuple(tensor.shape) != shape:
+            fix = "write all arrays of the data set from the same frames"
+            raise ValueError(message(f"`{name}`", f"shape {shape}", f"{tuple(tensor.shape)}", fix))
+        if not torch.isfinite(tensor).all():
+            raise ValueError(message(f"`{name}`", "finite numbers", "NaN or infinity", "drop the broken frames"))
+
+
+def sampled_between(temperature: Tensor, lowest: float, highest: float) -> Tensor:
+    """Return which frames [n_frames] were sampled at temperatures in [lowest, highest] K; refuse none at all."""
+    inside = (temperature >= lowest) & (temperature <= highest)
+    if not inside.any():
+        got = f"temperatures {temperature.min():g} to {temperature.max():g} K"
+        fix = "widen the range"
+        raise ValueError(message(f"temperature range {lowest:g} to {highest:g} K", "frames", got, fix))
+    return inside
 
 
 def load_dataset(path: str | PathLike[str]) -> ForceDataset:
@@ -187,7 +196,30 @@ def split_by_trajectory(
     Raises:
         ValueError: there are too few trajectories.
     """
-    trajectories = torch.unique(dataset.trajectory)
+    parts = {
+        name: dataset.subset(torch.isin(dataset.trajectory, chosen))
+        for name, chosen in draw_trajectories(
+            dataset.trajectory, validation_fraction=validation_fraction, test_fraction=test_fraction, seed=seed
+        ).items()
+    }
+    return Split(train=parts["train"], validation=parts["validation"], test=parts.get("test"))
+
+
+def draw_trajectories(
+    trajectory: Tensor, *, validation_fraction: float, test_fraction: float, seed: int
+) -> dict[str, Tensor]:
+    """Return the trajectories of the sets "train", "validation" and, where its share is not zero, "test".
+
+    Args:
+        trajectory: [n_frames], trajectory of each frame.
+        validation_fraction: see `split_by_trajectory`.
+        test_fraction: see `split_by_trajectory`.
+        seed: of the draw.
+
+    Raises:
+        ValueError: there are too few trajectories.
+    """
+    trajectories = torch.unique(trajectory)
     n = trajectories.shape[0]
     n_validation = max(1, round(n * validation_fraction))
     n_test = max(1, round(n * test_fraction)) if test_fraction > 0.0 else 0
@@ -197,8 +229,4 @@ def split_by_trajectory(
         raise ValueError(message("the data set", expected, f"{n}", fix))
     order = trajectories[torch.randperm(n, generator=torch.Generator().manual_seed(seed))]
     validation, test, train = order.split([n_validation, n_test, n - n_validation - n_test])
-    return Split(
-        train=dataset.subset(torch.isin(dataset.trajectory, train)),
-        validation=dataset.subset(torch.isin(dataset.trajectory, validation)),
-        test=dataset.subset(torch.isin(dataset.trajectory, test)) if n_test else None,
-    )
+    return {"train": train, "validation": validation, **({"test": test} if n_test else {})}

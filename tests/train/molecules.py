@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from flashmd.train import ForceDataset
+from flashmd.train import ForceDataset, MoleculeDataset
 
 
 def build_chain(lengths: Tensor, cosines: Tensor, torsions: Tensor) -> Tensor:
@@ -68,3 +68,38 @@ def random_chains(n_frames: int, n_beads: int, seed: int) -> Tensor:
     cosines = -0.3 + 0.25 * torch.rand(n_frames, n_beads - 2, generator=generator, dtype=torch.float64)
     torsions = math.pi * (2.0 * torch.rand(n_frames, n_beads - 3, generator=generator, dtype=torch.float64) - 1.0)
     return build_chain(lengths, cosines, torsions)
+
+
+def molecule_frames(n_frames: int, seed: int = 0) -> MoleculeDataset:
+    """Return frames of random molecules of 3 to 6 atoms of types 1 and 3, whose pairs are harmonic springs.
+
+    The energy adds -1000 and -5000 kJ/mol for the atoms. Groups are "even" and "odd" frames, ten trajectories.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sizes = 3 + torch.arange(n_frames) % 4
+    ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    positions = 0.2 * torch.randn(int(ptr[-1]), 3, generator=generator, dtype=torch.float64)
+    types = 1 + 2 * torch.randint(0, 2, (int(ptr[-1]),), generator=generator)
+    forces, energy = torch.empty_like(positions), []
+    for begin, end in zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True):
+        x = positions[begin:end].clone().requires_grad_()
+        first, second = torch.triu_indices(end - begin, end - begin, 1)
+        stiffness = 100.0 * (types[begin:end][first] + types[begin:end][second])
+        distance = torch.linalg.vector_norm(x[first] - x[second], dim=1)
+        bound = (stiffness * (distance - 0.2).square() * torch.exp(-20.0 * distance.square())).sum()
+        forces[begin:end] = -torch.autograd.grad(bound, x)[0]
+        constants = torch.where(types[begin:end] == 1, -1000.0, -5000.0)
+        energy.append(bound.detach() + constants.sum())
+    return MoleculeDataset(
+        positions=positions.float(),
+        forces=forces.float(),
+        energy=torch.stack(energy),
+        types=types,
+        ptr=ptr,
+        trajectory=torch.arange(n_frames) * 10 // n_frames,
+        temperature=torch.where(torch.arange(n_frames) % 3 == 0, 300.0, 600.0),
+        group=torch.arange(n_frames) % 2,
+        group_names=("even", "odd"),
+        bead_types={"H": 1, "O": 3},
+        provenance={"origin": "springs"},
+    )

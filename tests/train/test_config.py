@@ -52,6 +52,10 @@ def test_settings_and_network_carry_the_values() -> None:
             {"lowest_temperature": "400 K", "highest_temperature": "300 K"},
             "temperatures: expected lowest <= highest, got 400 K > 300 K",
         ),
+        (
+            {"energy_length": "0.01 nm", "priors": {"dihedral_degree": 3}},
+            "`priors` with `energy_length`: expected one of them, got both. To fix it, delete the section `priors`",
+        ),
     ],
 )
 def test_mistakes(change: dict[str, Any], text: str) -> None:
