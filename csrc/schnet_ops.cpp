@@ -91,15 +91,17 @@ public:
     cpu::parallel_for(n_threads, 1, [&](int64_t begin, int64_t end) {
       for (int64_t thread = begin; thread < end; ++thread) {
         const int64_t first = shared / n_threads * thread, last = first + shared / n_threads;
-        for (int64_t g = first; g < last; ++g) evaluate(groups[g], space + size * thread, false);
+        for (int64_t g = first; g < last; ++g) evaluate(groups[g], space + size * thread, 1);
       }
     });
-    for (int64_t g = shared; g < n_groups; ++g) evaluate(groups[g], space, cpu::worth_a_team(model_.sizes, groups[g]));
+    for (int64_t g = shared; g < n_groups; ++g) {
+      evaluate(groups[g], space, cpu::worth_a_team(model_.sizes, groups[g]) ? torch::stable::get_num_threads() : 1);
+    }
   }
 
 private:
-  void evaluate(const cpu::SchNetGroup& group, T* workspace, bool team) const {
-    FLASHMD_DISPATCH(level_, evaluate_schnet<T>, model_, batch_, group, result_, workspace, team);
+  void evaluate(const cpu::SchNetGroup& group, T* workspace, int64_t n_threads) const {
+    FLASHMD_DISPATCH(level_, evaluate_schnet<T>, model_, batch_, group, result_, workspace, n_threads);
   }
 
   const cpu::SchNetModel<T> model_;

@@ -67,13 +67,13 @@ inline bool worth_a_team(const SchNetSizes& sizes, const SchNetGroup& group) {
   return group.n_pairs * sizes.n_filters * sizes.n_blocks > kTeamWork;
 }
 
-// Evaluate the systems of one group with all threads (`team`) or with the calling one. Both give the same bits. The
+// Evaluate the systems of one group with so many threads, or with the calling one. All give the same bits. The
 // workspace has schnet_workspace_size(...) numbers.
 #define FLASHMD_DECLARE(isa)                                                                               \
   namespace isa {                                                                                          \
   template <typename T>                                                                                    \
   void evaluate_schnet(const SchNetModel<T>& model, const SchNetBatch<T>& batch, const SchNetGroup& group, \
-                       const SchNetResult<T>& result, T* workspace, bool team);                            \
+                       const SchNetResult<T>& result, T* workspace, int64_t n_threads);                    \
   }
 FLASHMD_ISA_NAMESPACES(FLASHMD_DECLARE)
 #undef FLASHMD_DECLARE

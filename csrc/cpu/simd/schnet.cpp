@@ -13,8 +13,8 @@ namespace {
 template <typename T, typename S>
 class Evaluation {
 public:
-  Evaluation(const Group<T>& group, bool team)
-      : group_(group), sizes_(group.model.sizes), n_chunks_(sizes_.n_filters / kLanes), team_(team) {}
+  Evaluation(const Group<T>& group, int64_t n_threads)
+      : group_(group), sizes_(group.model.sizes), n_chunks_(sizes_.n_filters / kLanes), n_threads_(n_threads) {}
 
   void run(const SchNetResult<T>& result) const {
     for_each(group_.space.n_slabs, [&](int64_t slab) {
@@ -39,9 +39,19 @@ public:
   }
 
 private:
+  // What the first block sent does not depend on positions, so nothing need be carried back to it.
   void pull_back(int64_t block) const {
-    for_each(n_chunks_, [&](int64_t chunk) { pull_back(block, chunk); });
-    if (block == 0) return;
+    const int64_t n_passes = group_.n_passes();
+    if (block == 0) return for_each(n_passes, [&](int64_t pass) { pull_back<false>(block, pass); });
+    if (n_threads_ > n_passes) {
+      // The two parts of a pass need nothing of each other; apart, they read more but keep twice as many threads busy.
+      for_each(2 * n_passes, [&](int64_t task) {
+        if (task % 2 == 0) return pull_back<false>(block, task / 2);
+        for (int64_t c = first_chunk(task / 2); c < first_chunk(task / 2 + 1); ++c) convolve(block, c, group_.down);
+      });
+    } else {
+      for_each(n_passes, [&](int64_t pass) { pull_back<true>(block, pass); });
+    }
     for_each_tile([&](const NodeLayers<T, S>& nodes) {
       nodes.add_received(block);
       nodes.pull_back(block - 1);
@@ -54,20 +64,34 @@ private:
     convolve_chunk(group_.sorted(), group_.table(block, chunk), in + chunk * group_.chunk_size(), out);
   }
 
-  // What the first block sent does not depend on positions, so nothing need be carried back to it.
-  void pull_back(int64_t block, int64_t chunk) const {
-    const int64_t offset = chunk * group_.chunk_size();
-    T *slope = group_.partial + chunk * group_.space.n_pairs, *out = group_.messages + offset;
-    const T *table = group_.table(block, chunk), *down = group_.down + offset, *sent = group_.sent_by(block) + offset;
+  int64_t first_chunk(int64_t pass) const {
+    const int64_t chunk = pass * kPassChunks<T>;
+    return chunk < n_chunks_ ? chunk : n_chunks_;
+  }
+
+  template <bool kConvolve>
+  void pull_back(int64_t block, int64_t pass) const {
+    const int64_t first = first_chunk(pass), n = first_chunk(pass + 1) - first;
+    T* slope = group_.partial + pass * group_.space.n_pairs;
     if (block == sizes_.n_blocks - 1) memset(slope, 0, group_.space.n_pairs * sizeof(T));
-    if (block == 0) return pull_back_chunk<false>(group_.sorted(), table, down, sent, slope, out);
-    memset(out, 0, group_.chunk_size() * sizeof(T));
-    pull_back_chunk<true>(group_.sorted(), table, down, sent, slope, out);
+    if constexpr (kConvolve) {
+      memset(group_.messages + first * group_.chunk_size(), 0, n * group_.chunk_size() * sizeof(T));
+    }
+    if (n == kPassChunks<T>) return pull_back<kConvolve, kPassChunks<T>>(block, first, slope);
+    pull_back<kConvolve, 1>(block, first, slope);
+  }
+
+  template <bool kConvolve, int kChunks>
+  void pull_back(int64_t block, int64_t chunk, T* slope) const {
+    const int64_t offset = chunk * group_.chunk_size();
+    pull_back_chunks<kConvolve, kChunks>(group_.sorted(), group_.table(block, chunk), group_.down + offset,
+                                         group_.sent_by(block) + offset, slope, group_.messages + offset,
+                                         {group_.table_size(), group_.chunk_size()});
   }
 
   template <typename F>
   void for_each(int64_t n_tasks, const F& task) const {
-    parallel_for(n_tasks, team_ ? 1 : n_tasks, [&](int64_t begin, int64_t end) {
+    parallel_for(n_tasks, n_threads_ > 1 ? 1 : n_tasks, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) task(i);
     });
   }
@@ -76,37 +100,37 @@ private:
   void for_each_tile(const F& task) const {
     for_each(group_.n_tiles(), [&](int64_t tile) {
       // A single thread uses one scratch space for all tiles, which stays in its cache.
-      task(NodeLayers<T, S>(group_, tile, group_.tiles + (team_ ? tile : 0) * group_.space.tile_size));
+      task(NodeLayers<T, S>(group_, tile, group_.tiles + (n_threads_ > 1 ? tile : 0) * group_.space.tile_size));
     });
   }
 
   const Group<T>& group_;
   const SchNetSizes& sizes_;
   const int64_t n_chunks_;
-  const bool team_;
+  const int64_t n_threads_;
 };
 
 }  // namespace
 
 template <typename T>
 void evaluate_schnet(const SchNetModel<T>& model, const SchNetBatch<T>& batch, const SchNetGroup& group,
-                     const SchNetResult<T>& result, T* workspace, bool team) {
+                     const SchNetResult<T>& result, T* workspace, int64_t n_threads) {
   const Group<T> arrays(model, batch, group, workspace);
   switch (model.sizes.storage) {
     case Storage::full:
-      return Evaluation<T, T>(arrays, team).run(result);
+      return Evaluation<T, T>(arrays, n_threads).run(result);
     case Storage::float16:
-      return Evaluation<T, Float16>(arrays, team).run(result);
+      return Evaluation<T, Float16>(arrays, n_threads).run(result);
     case Storage::bfloat16:
-      return Evaluation<T, BFloat16>(arrays, team).run(result);
+      return Evaluation<T, BFloat16>(arrays, n_threads).run(result);
     case Storage::int16:
-      return Evaluation<T, Int16>(arrays, team).run(result);
+      return Evaluation<T, Int16>(arrays, n_threads).run(result);
   }
 }
 
 #define FLASHMD_INSTANTIATE(T)                                                                    \
   template void evaluate_schnet(const SchNetModel<T>&, const SchNetBatch<T>&, const SchNetGroup&, \
-                                const SchNetResult<T>&, T*, bool);
+                                const SchNetResult<T>&, T*, int64_t);
 FLASHMD_INSTANTIATE(float)
 FLASHMD_INSTANTIATE(double)
 #undef FLASHMD_INSTANTIATE

@@ -45,6 +45,8 @@ struct Group {
         next(reinterpret_cast<int32_t*>(workspace + space.next)) {}
 
   int64_t chunk_size() const { return space.n_rows * kLanes; }
+  // Passes over the pairs on the way back; each leaves its own sums in `partial`.
+  int64_t n_passes() const { return round_up(model.sizes.n_filters / kLanes, kPassChunks<T>) / kPassChunks<T>; }
   int64_t n_tiles() const { return round_up(space.n_rows, kTileRows) / kTileRows; }
   int64_t rows_of_tile(int64_t tile) const {
     const int64_t rest = space.n_rows - tile * kTileRows;
@@ -56,9 +58,10 @@ struct Group {
   T* activation_slope(int64_t block) const {
     return slope_of_activation + block * model.sizes.n_channels * space.n_rows;
   }
+  int64_t table_size() const { return (model.sizes.n_intervals + 1) * 2 * kLanes; }
   const T* table(int64_t block, int64_t chunk) const {
     const int64_t n_chunks = model.sizes.n_filters / kLanes;
-    return model.table + (block * n_chunks + chunk) * (model.sizes.n_intervals + 1) * 2 * kLanes;
+    return model.table + (block * n_chunks + chunk) * table_size();
   }
   SortedPairs<T> sorted() const { return {sorted_pairs, begin, model.sizes.n_intervals}; }
 };

@@ -101,7 +101,7 @@ FLASHMD_INLINE void sort_pairs(const Group<T>& group, int64_t slab) {
 // list. The order of summation is that of the sorted pairs, on which pairs beyond the cutoff have no influence.
 template <typename T>
 FLASHMD_INLINE void add_forces(const Group<T>& group, int64_t slab) {
-  const int64_t n_chunks = group.model.sizes.n_filters / kLanes, stride = group.space.n_pairs;
+  const int64_t n_passes = group.n_passes(), stride = group.space.n_pairs;
   const int64_t n_within = group.begin[group.model.sizes.n_intervals];
   const T per_length = T(group.model.sizes.n_intervals) / group.model.cutoff;
   T* forces = group.slabs + slab * 3 * group.space.n_rows;
@@ -109,7 +109,7 @@ FLASHMD_INLINE void add_forces(const Group<T>& group, int64_t slab) {
   const PairRange range = pairs_of(group, slab);
   for (int64_t first = range.begin; first < range.end; first += kLanes) {
     Vec<T> total = load(group.partial + first);
-    for (int64_t c = 1; c < n_chunks; ++c) total += load(group.partial + c * stride + first);
+    for (int64_t i = 1; i < n_passes; ++i) total += load(group.partial + i * stride + first);
     alignas(64) T slopes[kLanes];
     store(slopes, total * per_length);
     for (int64_t p = first; p < first + kLanes && p < range.end; ++p) {

@@ -50,28 +50,50 @@ FLASHMD_INLINE void convolve_chunk(SortedPairs<T> pairs, const T* table, const T
   }
 }
 
-// slope[p] += sum over the chunk of (left[t] right[s] + left[s] right[t]) dW/du for every pair. Where `out` is given,
-// also convolve_chunk(left, out): both read the same rows. slope has a multiple of 16 entries.
-template <bool kConvolve, typename T>
-FLASHMD_INLINE void pull_back_chunk(SortedPairs<T> pairs, const T* table, const T* left, const T* right, T* slope,
-                                    T* out) {
+// Chunks that pull_back_chunks takes in one pass: two where the cubics of both fit in the registers, since index, place
+// and the sum over lanes then serve twice as many channels.
+template <typename T>
+constexpr int kPassChunks = Vec<T>::kParts == 1 ? 2 : 1;
+
+// Numbers from one chunk to the next.
+struct ChunkStrides {
+  int64_t table, matrix;
+};
+
+// slope[p] += sum over kChunks chunks of (left[t] right[s] + left[s] right[t]) dW/du for every pair. With kConvolve
+// also convolve_chunk(left, out) for each of them: both read the same rows. slope has a multiple of 16 entries.
+template <bool kConvolve, int kChunks, typename T>
+FLASHMD_INLINE void pull_back_chunks(SortedPairs<T> pairs, const T* table, const T* left, const T* right, T* slope,
+                                     T* out, ChunkStrides strides) {
   alignas(64) T products[kLanes * kLanes];
   for (int64_t interval = 0; interval < pairs.n_intervals; ++interval) {
     const int32_t begin = pairs.begin[interval], end = pairs.begin[interval + 1];
     if (begin == end) continue;
-    const Cubic<Vec<T>> cubic = cubic_of(table, interval);
-    const CubicSlope<Vec<T>> derivative = slope_of(cubic);
+    Cubic<Vec<T>> cubic[kChunks];
+    CubicSlope<Vec<T>> derivative[kChunks];
+    for (int c = 0; c < kChunks; ++c) {
+      cubic[c] = cubic_of(table + c * strides.table, interval);
+      derivative[c] = slope_of(cubic[c]);
+    }
     for (int32_t p = begin; p < end; ++p) {
       const PlacedPair<T>& pair = pairs.pair[p];
       const uint32_t t = pair.first, s = pair.second;
-      const Vec<T> place = splat(pair.place), left_t = load(left + t), left_s = load(left + s);
-      const Vec<T> product = left_t * load(right + s) + left_s * load(right + t);
-      store(products + p % kLanes * kLanes, product * derivative.value(place));
-      if constexpr (kConvolve) {
-        const Vec<T> filter = cubic.value(place);
-        store(out + t, load(out + t) + left_s * filter);
-        store(out + s, load(out + s) + left_t * filter);
+      const Vec<T> place = splat(pair.place);
+      Vec<T> total = splat(T(0));
+#pragma GCC unroll 2
+      for (int c = 0; c < kChunks; ++c) {
+        const T *l = left + c * strides.matrix, *r = right + c * strides.matrix;
+        const Vec<T> left_t = load(l + t), left_s = load(l + s);
+        const Vec<T> product = left_t * load(r + s) + left_s * load(r + t);
+        total += product * derivative[c].value(place);
+        if constexpr (kConvolve) {
+          T* o = out + c * strides.matrix;
+          const Vec<T> filter = cubic[c].value(place);
+          store(o + t, load(o + t) + left_s * filter);
+          store(o + s, load(o + s) + left_t * filter);
+        }
       }
+      store(products + p % kLanes * kLanes, total);
       if (p % kLanes == kLanes - 1) add_lane_sums(products, slope + p - (kLanes - 1));
     }
   }
