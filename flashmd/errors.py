@@ -58,6 +58,19 @@ class NonFiniteForceError(FlashMDError):
         super().__init__(f"{text} {detail}".rstrip())
 
 
+class EvaluationError(FlashMDError):
+    """A model could not be evaluated inside another engine, which hands on nothing but this text."""
+
+    def __init__(self, model: str, step: int, reason: str, largest_force: float | None) -> None:
+        self.model = model
+        self.step = step
+        self.largest_force = largest_force
+        before = "There was no evaluation before"
+        if largest_force is not None:
+            before = f"The largest force in the evaluation before was {largest_force:.3g} kJ/mol/nm"
+        super().__init__(f"model `{model}` at step {step}: {reason} {before}.")
+
+
 class ToleranceNotMetError(FlashMDError):
     """A compiled potential is less accurate than was asked for."""
 

@@ -11,16 +11,19 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 
 from flashmd.errors import CheckpointError, message
 from flashmd.potential import Potential, SchNetPotential, load
-from flashmd.potential.checkpoint import resolve
+from flashmd.potential.checkpoint import model_hash, resolve
 from flashmd.potential.priors.base import Prior
 from flashmd.protocols import EnergyModel, Evaluation
 from flashmd.system import System
 
+_IN_USE: WeakValueDictionary[tuple[str, str, ModelOptions], LoadedModel] = WeakValueDictionary()
+"""Models of files by path, hash and options: a copy of a force shares the model of the original."""
 BACKENDS = ("compiled", "kernel", "reference")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -109,16 +112,21 @@ def open_model(
         own = copy.deepcopy(model).to(device=options.device, dtype=options.dtype).eval()
         return LoadedModel(own, options, None)
     path = resolve(model).resolve()
-    return LoadedModel(load(path, dtype=options.dtype, device=options.device), options, path)
+    opened = LoadedModel(load(path, dtype=options.dtype, device=options.device), options, path)
+    _IN_USE[str(path), str(opened.sha256), options] = opened
+    return opened
 
 
 def _reopen(path: str, sha256: str, options: ModelOptions) -> LoadedModel:
     """Open a file again and refuse another content."""
-    model = open_model(path, dtype=options.dtype, device=options.device, backend=options.backend)
-    if model.sha256 != sha256:
+    found = model_hash(path)
+    if found != sha256:
         fix = "restore the file, or set the force or calculator up again with the new one"
-        raise CheckpointError(message(f"model file `{path}`", f"sha256 {sha256}", f"{model.sha256}", fix))
-    return model
+        raise CheckpointError(message(f"model file `{path}`", f"sha256 {sha256}", found, fix))
+    in_use = _IN_USE.get((path, sha256, options))
+    if in_use is not None:
+        return in_use
+    return open_model(path, dtype=options.dtype, device=options.device, backend=options.backend)
 
 
 def _evaluator_of(potential: Potential, options: ModelOptions) -> EnergyModel:

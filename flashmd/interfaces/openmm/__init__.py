@@ -1,1 +1,7 @@
-"""Forces for OpenMM."""
+"""OpenMM: a potential as an `openmm.Force`, and whole systems of it."""
+
+from flashmd.interfaces.openmm.beads import coarse_grain
+from flashmd.interfaces.openmm.compute import PotentialCompute, last_exception
+from flashmd.interfaces.openmm.force import create_force, create_system
+
+__all__ = ["PotentialCompute", "coarse_grain", "create_force", "create_system", "last_exception"]
