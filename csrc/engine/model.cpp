@@ -66,6 +66,34 @@ bool are_bounds(std::span<const int64_t> bounds, size_t last) {
          std::is_sorted(bounds.begin(), bounds.end());
 }
 
+// Whether a form can have so many columns, see flashmd.ops.prior_layout.PriorForm.
+bool has_columns(PriorForm form, int64_t n_columns) {
+  constexpr int64_t kColumns[] = {2, 1, 3, 1, 5, 2, 5, 6, 2, 5, 2, 2}, kMost = 1 << 16;
+  if (form == PriorForm::fourier) return n_columns >= 3 && n_columns % 2 == 1 && n_columns < kMost;
+  return n_columns == kColumns[static_cast<int64_t>(form)];
+}
+
+// Whether a range of groups stays within the arrays that its section names.
+bool is_good(const cpu::PriorSection& section, const cpu::PriorRange& range, std::span<const int32_t> index,
+             size_t n_parameters) {
+  if (section.form < 0 || section.form > static_cast<int64_t>(PriorForm::fourier)) return false;
+  const auto form = static_cast<PriorForm>(section.form);
+  const bool rows = section.layout == static_cast<int64_t>(cpu::PriorLayout::rows);
+  const int64_t width = rows ? 2 : order_of(form) * kLanes, end = range.end;
+  if (range.begin < 0 || end < range.begin || end > static_cast<int64_t>(index.size()) ||
+      (rows && order_of(form) != 2) || !has_columns(form, section.n_columns) ||
+      !is_within(section.index_begin, end * width, index.size()) ||
+      !is_within(section.parameter_begin, end * section.n_columns * kLanes, n_parameters)) {
+    return false;
+  }
+  // Rows reach over sixteen atoms from a multiple of sixteen on.
+  bool good = true;
+  for (int64_t group = 0; rows && group < end; ++group) {
+    good = good && index[section.index_begin + 2 * group + 1] % kLanes == 0;
+  }
+  return good;
+}
+
 template <typename T>
 cpu::PriorPlan<T> read_priors(const ModelHead& head) {
   const Container& file = head.file;
@@ -83,15 +111,8 @@ cpu::PriorPlan<T> read_priors(const ModelHead& head) {
   const auto inside = [&](int32_t atom) { return atom >= 0 && atom < stride; };
   require(std::all_of(index.begin(), index.end(), inside), head, "priors");
   for (const cpu::PriorRange& range : ranges) {
-    require(is_within(range.section, 1, sections.size()) && range.begin >= 0 && range.end >= range.begin, head,
-            "priors");
-    const cpu::PriorSection& section = sections[range.section];
-    const bool rows = section.layout == static_cast<int64_t>(cpu::PriorLayout::rows);
-    require(section.form >= 0 && section.form <= static_cast<int64_t>(PriorForm::fourier), head, "priors");
-    const int64_t order = order_of(static_cast<PriorForm>(section.form));
-    require((!rows || order == 2) && section.n_columns > 0, head, "priors");
-    require(is_within(section.index_begin, range.end * (rows ? 2 : order * kLanes), index.size()) &&
-                is_within(section.parameter_begin, range.end * section.n_columns * kLanes, parameters.size()),
+    require(is_within(range.section, 1, sections.size()) &&
+                is_good(sections[range.section], range, index, parameters.size()),
             head, "priors");
   }
   return {index.data(),  parameters.data(), sections.data(),  cutoffs.data(),

@@ -16,7 +16,7 @@ import torch
 
 from flashmd.errors import ExtensionNotBuiltError, OutputError
 from flashmd.interfaces.model import LoadedModel, open_model
-from flashmd.interfaces.molecule import system_of
+from flashmd.interfaces.molecule import system_of, types_of
 from flashmd.interfaces.openmm import native
 from flashmd.nn import SchNetConfig
 from flashmd.potential import AtomicEnergies, SchNetPotential, SumPotential
@@ -142,6 +142,16 @@ def test_open_system_has_the_bits_of_the_python_path(make, dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_shipped_model_of_atoms_has_the_bits_of_the_python_path(dtype) -> None:
+    model = open_model("organic-gfn2", dtype=dtype)
+    methane = np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) * 0.063
+    types = types_of("CHHHH", model.potential)
+    system = System.single(torch.tensor(methane, dtype=model.options.dtype), types)
+    made = context(native.native_force(model, system), system.positions.double().numpy())
+    assert_same_bits(made, Case(model, system).expected(methane))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("make", "box"), [(atoms, SMALL), (all_priors, BOX)])
 def test_triclinic_box_has_the_bits_of_the_python_path(make, box, dtype) -> None:
     case = make(dtype)
@@ -160,6 +170,16 @@ def test_other_images_of_atoms_are_accepted() -> None:
     after = evaluated(made)
     assert after[0] == pytest.approx(before[0], rel=1e-12)
     np.testing.assert_allclose(after[1], before[1], atol=1e-8 * np.abs(before[1]).max())
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int16"])
+def test_layers_in_16_bits(precision, monkeypatch) -> None:
+    case = chignolin()
+    compiled = case.model.potential.compile(precision=precision, tolerance=0.1)
+    monkeypatch.setattr(case.model, "new_evaluator", lambda: compiled)
+    expected = compiled.evaluate(case.system)
+    made = context(case.force(), case.positions)
+    assert_same_bits(made, (float(expected.energy), expected.forces.double().numpy()))
 
 
 def test_a_box_smaller_than_the_cutoff_holds_images() -> None:
@@ -318,6 +338,18 @@ def test_minimiser() -> None:
     before = evaluated(made)[0]
     openmm.LocalEnergyMinimizer.minimize(made, 1.0, 50)
     assert evaluated(made)[0] < before
+
+
+def test_mixture_of_two_states() -> None:
+    """The force inside a CustomCVForce, as alchemical interpolation uses it."""
+    case = chignolin()
+    mixture = openmm.CustomCVForce("weight * model")
+    mixture.addGlobalParameter("weight", 0.25)
+    mixture.addCollectiveVariable("model", case.force())
+    energy, forces = evaluated(context(mixture, case.positions))
+    expected = case.expected(case.positions)
+    assert energy == 0.25 * expected[0]
+    np.testing.assert_allclose(forces, 0.25 * expected[1], rtol=1e-12)
 
 
 def test_the_model_as_slow_force_of_two() -> None:
