@@ -48,12 +48,12 @@ def test_version_stands_once() -> None:
 def test_import_needs_no_optional_engine() -> None:
     """Every module imports in a fresh interpreter in which the optional engines cannot be imported.
 
-    The plugin of OpenMM-ML is not among them: nothing but OpenMM-ML imports it.
+    The potential of OpenMM-ML is not among them: nothing but OpenMM-ML asks for it.
     """
     names = [
         m.name
         for m in pkgutil.walk_packages(flashmd.__path__, "flashmd.")
-        if not m.name.endswith(("__main__", "_kernels", "libOpenMMFlashMD", "openmmml_plugin"))
+        if not m.name.endswith(("__main__", "_kernels", "libOpenMMFlashMD", "ml_potential"))
     ]
     code = (
         "import importlib, sys\n"
