@@ -19,6 +19,11 @@ _PROVENANCE = {
 }
 
 
+def _rounded(values: np.ndarray, bits: int) -> np.ndarray:
+    """Round to a multiple of 2^-bits, far below what matters, so that the file compresses; 8e-6 nm, 0.1 kJ/mol/nm."""
+    return np.ldexp(np.rint(np.ldexp(values, bits)), -bits).astype(np.float32).reshape(-1, 3)
+
+
 def join(folder: Path, kind: str) -> MoleculeDataset:
     """Return the frames of all trajectories of a kind, "train" or "test"."""
     parts: dict[str, list[np.ndarray]] = {}
@@ -28,8 +33,8 @@ def join(folder: Path, kind: str) -> MoleculeDataset:
         with np.load(path) as file:
             n_frames, n_atoms = file["positions"].shape[:2]
             arrays = {
-                "positions": file["positions"].reshape(-1, 3),
-                "forces": file["forces"].reshape(-1, 3),
+                "positions": _rounded(file["positions"], 17),
+                "forces": _rounded(file["forces"], 3),
                 "energy": file["energy"],
                 "types": np.tile(_TYPE_OF[file["numbers"]], n_frames),
                 "sizes": np.full(n_frames, n_atoms),

@@ -146,19 +146,19 @@ def _of_molecule(group: str, name: str, *, n_train: int) -> Ensemble:
 
 def _of_amide(label: str, omega: float) -> Ensemble:
     start = _peptide(peptides.n_methylacetamide(omega))
-    return Ensemble("peptide", f"NMA-{label}", lambda _: start, 6, 2, range(300, 700, 30), range(300, 700, 100))
+    return Ensemble("peptide", f"NMA-{label}", lambda _: start, 3, 2, range(300, 700, 30), range(300, 700, 100))
 
 
 def _of_cluster(name: str) -> Ensemble:
     record = [0, 5, 10, 20, 30, 45, 60, 80, 100, 130, 160, 200, 250, 300]
     return Ensemble(
-        "cluster", name, lambda random: cluster(name.split(":"), random), 5, 1, record, [0, 10, 30, 60, 120, 200, 300]
+        "cluster", name, lambda random: cluster(name.split(":"), random), 2, 1, record, [0, 10, 30, 60, 120, 200, 300]
     )
 
 
 def ensembles() -> list[Ensemble]:
     """Return everything that is sampled."""
-    dipeptide = Ensemble("peptide", "ALA", _random_dipeptide, 22, 5, range(200, 1000, 20), range(200, 1000, 100), 100)
+    dipeptide = Ensemble("peptide", "ALA", _random_dipeptide, 22, 3, range(200, 1000, 20), range(200, 1000, 100), 100)
     return [
         *(_of_molecule("small", name, n_train=3) for name in small_molecules() if name not in UNSEEN),
         *(_of_molecule("unseen", name, n_train=0) for name in UNSEEN),

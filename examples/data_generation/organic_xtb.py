@@ -5,7 +5,7 @@ own, so a run that was stopped continues when it is started again; at the end al
 
     OMP_NUM_THREADS=1 python examples/data_generation/organic_xtb.py runs/organic data/datasets
 
-The molecules are too small for more than one thread; it takes about an hour of a processor core.
+The molecules are too small for more than one thread.
 
 Writes organic_gfn2.npz, to train on, and organic_gfn2_test.npz with trajectories of their own and molecules that are
 not in the first file. Format: `flashmd.train.MoleculeDataset`.
