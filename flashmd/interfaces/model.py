@@ -14,10 +14,12 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 import torch
+from torch import Tensor
 
 from flashmd.errors import CheckpointError, message
 from flashmd.potential import Potential, SchNetPotential, load
 from flashmd.potential.checkpoint import model_hash, resolve
+from flashmd.potential.compiled import CompiledPotential
 from flashmd.potential.priors.base import Prior
 from flashmd.protocols import EnergyModel, Evaluation
 from flashmd.system import System
@@ -70,9 +72,26 @@ class LoadedModel:
         with self._lock:
             return self._evaluator.evaluate(system, virial=virial)
 
+    def atom_energies(self, system: System) -> Tensor:
+        """Return the shares [n_atoms] of the atoms in the energy, kJ/mol, float64; threads take turns.
+
+        Raises:
+            TypeError: a term of the model does not say how its energy is shared.
+        """
+        with self._lock, torch.no_grad():
+            return self._evaluator.atom_energies(system).to(torch.float64)
+
     def new_evaluator(self) -> EnergyModel:
         """Return an evaluator of the same numbers with neighbour lists of its own, for one thread."""
         return copy.deepcopy(self._pristine)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> LoadedModel:
+        """Return a model with neighbour lists of its own; what never changes is shared."""
+        twin: LoadedModel = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._evaluator, twin._lock = copy.deepcopy(self._pristine), threading.Lock()
+        memo[id(self)] = twin
+        return twin
 
     def __reduce__(self) -> tuple[Callable[..., LoadedModel], tuple[object, ...]]:
         """Travel by path and hash where there is a file."""
@@ -129,7 +148,7 @@ def _reopen(path: str, sha256: str, options: ModelOptions) -> LoadedModel:
     return open_model(path, dtype=options.dtype, device=options.device, backend=options.backend)
 
 
-def _evaluator_of(potential: Potential, options: ModelOptions) -> EnergyModel:
+def _evaluator_of(potential: Potential, options: ModelOptions) -> Potential | CompiledPotential:
     if options.backend == "compiled":
         return potential.compile()
     exact = copy.deepcopy(potential)

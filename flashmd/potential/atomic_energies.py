@@ -69,9 +69,12 @@ class AtomicEnergies(Potential):
         """Return the energies [n_systems], kJ/mol, float64; kept until types or systems change."""
         identity = Identity.of(system.types, system.ptr)
         if self._cached is None or not self._cached[0].holds(identity):
-            atoms = self._table(system.types.device)[system.types]
-            self._cached = identity, segment_sum(atoms, system.ptr, backend=self.backend)
+            self._cached = identity, segment_sum(self.atom_energies(system), system.ptr, backend=self.backend)
         return self._cached[1].clone()
+
+    def atom_energies(self, system: System) -> Tensor:
+        """Return the energy of every atom, [n_atoms], kJ/mol, float64."""
+        return self._table(system.types.device)[system.types]
 
     def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
         """Return energy, zero forces and a zero virial; see :meth:`Potential.evaluate`."""

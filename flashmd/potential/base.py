@@ -48,6 +48,17 @@ class Potential(nn.Module, ABC):
         """Return the energies [n_systems], kJ/mol, of all terms by name."""
         return {self.name: self.energy(system)}
 
+    def atom_energies(self, system: System) -> Tensor:
+        """Return the shares [n_atoms] of the atoms in the energy, kJ/mol.
+
+        Raises:
+            TypeError: the potential does not say how its energy is shared.
+        """
+        del system
+        fix = "implement `atom_energies`, or do without energies of single atoms"
+        what = f"`{type(self).__name__}`"
+        raise TypeError(message(what, "a potential that shares its energy among atoms", "one that does not", fix))
+
     def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
         """Return energy, exact forces and, on request, the virial.
 
@@ -158,6 +169,11 @@ def sum_evaluations(parts: Sequence[Evaluation]) -> Evaluation:
         virial = total.virial + part.virial if total.virial is not None and part.virial is not None else None
         total = Evaluation(total.energy + part.energy, total.forces + part.forces, virial)
     return total
+
+
+def sum_shares(parts: Sequence[Tensor]) -> Tensor:
+    """Add energies of atoms [n_atoms] in the given order, in double precision."""
+    return torch.stack([part.to(torch.float64) for part in parts]).sum(0)
 
 
 def apply_strain(system: System, positions: Tensor) -> tuple[System, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flashmd.errors import message
-from flashmd.potential.base import Potential, sum_evaluations
+from flashmd.potential.base import Potential, sum_evaluations, sum_shares
 from flashmd.potential.priors.base import Prior
 from flashmd.potential.priors.fused import FusedPriors
 from flashmd.potential.registry import register, registered
@@ -59,6 +59,10 @@ class SumPotential(Potential):
     def terms(self, system: System) -> dict[str, Tensor]:
         """Return the energies [n_systems], kJ/mol, of all terms by the names given here."""
         return {name: potential.energy(system) for name, potential in self._named().items()}
+
+    def atom_energies(self, system: System) -> Tensor:
+        """Return the shares [n_atoms] of the atoms in the sum, kJ/mol, float64."""
+        return sum_shares([potential.atom_energies(system) for potential in self._named().values()])
 
     def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
         """Return energy, forces and virial of the sum; see :meth:`Potential.evaluate`."""

@@ -11,7 +11,7 @@ from flashmd.errors import NeighborOverflowError
 from flashmd.nn import SchNet, SchNetConfig, half_edges
 from flashmd.nn.filter_table import tabulate
 from flashmd.nn.frozen import freeze
-from flashmd.ops import neighbor_list
+from flashmd.ops import neighbor_list, segment_sum
 from flashmd.potential import SchNetPotential
 from flashmd.potential.compiled.cuda import CudaLists, CudaTable
 from flashmd.potential.compiled.cuda_plan import NOTHING, TABLE, TABLE_AND_FEATURES, Device, Workload, make_plan
@@ -96,6 +96,13 @@ def test_a_batch_is_a_loop_over_its_systems(emulated):
     alone = [CudaLists(table, 0.9, skin=0.1).evaluate(part, virial=True) for part in system.split()]
     for name in ("energy", "forces", "virial"):
         assert torch.equal(getattr(together, name), torch.cat([getattr(each, name) for each in alone])), name
+
+
+def test_energies_of_atoms(emulated):
+    system = batch_of(pbc=True)
+    frozen, pairs, expected = frozen_and_expected(network(), system)
+    atoms = CudaTable(frozen, ops=emulated, device=LARGE).atom_energies(system, pairs)
+    torch.testing.assert_close(segment_sum(atoms, system.ptr, backend="reference"), expected.energy)
 
 
 def test_no_atoms(emulated):

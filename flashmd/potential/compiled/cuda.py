@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from flashmd.nn.frozen import FrozenSchNet
-from flashmd.ops import Edges
+from flashmd.nn.frozen import FrozenSchNet, frozen_energy
+from flashmd.ops import Edges, edge_geometry
 from flashmd.potential.compiled.cuda_batch import CudaBatch, PairList, pair_capacity
 from flashmd.potential.compiled.cuda_plan import Device
 from flashmd.potential.compiled.cuda_weights import CudaWeights
@@ -27,6 +28,7 @@ class CudaTable:
 
     def __init__(self, frozen: FrozenSchNet, *, ops: Any = torch.ops.flashmd, device: Device | None = None) -> None:
         self._weights, self._ops = CudaWeights.of(frozen), ops
+        self._frozen = frozen
         self._device = Device.of(frozen.embedding.device) if device is None else device
 
     def batch(self, system: System, *, skin: float, capacity: int) -> CudaBatch:
@@ -44,6 +46,11 @@ class CudaTable:
         """See :class:`flashmd.potential.compiled.evaluators.Evaluator`; the pairs are searched for anew."""
         batch = self.batch(system, skin=0.0, capacity=2 * pairs.n_edges)
         return _evaluated(batch, system, virial=virial)
+
+    def atom_energies(self, system: System, pairs: Edges) -> Tensor:
+        """See :class:`flashmd.potential.compiled.evaluators.Evaluator`; in PyTorch, since dynamics does without."""
+        distance = edge_geometry(system, pairs, backend="reference")[1]
+        return frozen_energy(self._frozen, system.types, pairs, distance)
 
 
 class CudaLists:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from flashmd.nn import SchNet
 from flashmd.nn.frozen import FrozenSchNet, frozen_energy
-from flashmd.ops import Edges
-from flashmd.ops.schnet_evaluate import HalfPairs, PackedSchNet, schnet_evaluate
+from flashmd.nn.packed import pack
+from flashmd.ops import Edges, edge_geometry
+from flashmd.ops.schnet_evaluate import HalfPairs, schnet_evaluate
 from flashmd.potential.identity import Identity
 from flashmd.potential.pair_forces import evaluate_pairs
 from flashmd.protocols import Evaluation
@@ -23,6 +24,10 @@ class Evaluator(Protocol):
 
     def evaluate(self, system: System, pairs: Edges, *, virial: bool = False) -> Evaluation:
         """Evaluate a batch on one edge of each pair; pairs beyond the cutoff do not count."""
+        ...
+
+    def atom_energies(self, system: System, pairs: Edges) -> Tensor:
+        """Return the energy of every atom, [n_atoms], kJ/mol."""
         ...
 
 
@@ -44,16 +49,25 @@ class TableReference:
 
         return evaluate_pairs(system, pairs, function, virial=virial, backend=self.backend)
 
+    def atom_energies(self, system: System, pairs: Edges) -> Tensor:
+        """See :class:`Evaluator`."""
+        distance = edge_geometry(system, pairs, backend=self.backend)[1]
+        return frozen_energy(self.frozen, system.types, pairs, distance, backend=self.backend)
+
 
 class TableKernel:
-    """The tabulated network in one compiled operator.
+    """The tabulated network in one compiled operator; energies of atoms, which dynamics does not need, in PyTorch.
+
+    Args:
+        frozen: network.
 
     Attributes:
         model: packed network.
     """
 
-    def __init__(self, model: PackedSchNet) -> None:
-        self.model = model
+    def __init__(self, frozen: FrozenSchNet) -> None:
+        self.model = pack(frozen)
+        self._reference = TableReference(frozen, "kernel")
         self._edges: Edges | None = None
         self._identity: Identity | None = None
         self._pairs: HalfPairs
@@ -61,6 +75,10 @@ class TableKernel:
     def evaluate(self, system: System, pairs: Edges, *, virial: bool = False) -> Evaluation:
         """See :class:`Evaluator`."""
         return Evaluation(*schnet_evaluate(self.model, system, self._converted(system, pairs), virial=virial))
+
+    def atom_energies(self, system: System, pairs: Edges) -> Tensor:
+        """See :class:`Evaluator`."""
+        return self._reference.atom_energies(system, pairs)
 
     def _converted(self, system: System, pairs: Edges) -> HalfPairs:
         """Return the pairs as the operator reads them; the same list in the same cell is converted once."""
@@ -85,3 +103,9 @@ class ExactNetwork:
             return self.network.energy_and_slope(system.types, pairs, distance, backend=self.backend)
 
         return evaluate_pairs(system, pairs, function, virial=virial, backend=self.backend)
+
+    def atom_energies(self, system: System, pairs: Edges) -> Tensor:
+        """See :class:`Evaluator`."""
+        distance = edge_geometry(system, pairs, backend=self.backend)[1]
+        energy: Tensor = self.network(system.types, pairs, distance, half=True, backend=self.backend)
+        return energy

@@ -14,7 +14,6 @@ from flashmd.errors import ToleranceNotMetError
 from flashmd.nn import SchNet
 from flashmd.nn.filter_table import FilterTable, tabulate
 from flashmd.nn.frozen import DenseLayer, freeze
-from flashmd.nn.packed import pack
 from flashmd.ops._extension import use_kernels
 from flashmd.potential.compiled.cuda import CudaLists, CudaTable
 from flashmd.potential.compiled.evaluators import Evaluator, ExactNetwork, TableKernel, TableReference
@@ -59,6 +58,11 @@ class CompiledNetwork:
         """Return energy, forces and virial; see :meth:`flashmd.potential.Potential.evaluate`."""
         check_dtype(system, self.dtype)
         return self.evaluator.evaluate(system, self.verlet_list.update_half(system), virial=virial)
+
+    def atom_energies(self, system: System) -> Tensor:
+        """Return the energy of every atom, [n_atoms], kJ/mol."""
+        check_dtype(system, self.dtype)
+        return self.evaluator.atom_energies(system, self.verlet_list.update_half(system))
 
     def list_state(self) -> dict[str, Tensor]:
         """Return the positions of the last build of the neighbour list."""
@@ -151,7 +155,7 @@ def make_evaluator(
         return ExactNetwork(copy.deepcopy(network).to(dtype), backend)
     frozen = freeze(network, table, layers).to(dtype)
     if use_kernels(backend) and frozen.embedding.device.type == "cpu":
-        return TableKernel(pack(frozen))
+        return TableKernel(frozen)
     if use_kernels(backend) and frozen.embedding.device.type == "cuda":
         return CudaTable(frozen)
     return TableReference(frozen, backend)

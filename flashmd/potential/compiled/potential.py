@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flashmd.errors import message
-from flashmd.potential.base import Potential, sum_evaluations
+from flashmd.potential.base import Potential, sum_evaluations, sum_shares
 from flashmd.potential.compiled.network import CompiledNetwork, compile_network
 from flashmd.potential.compiled.options import CompileOptions
 from flashmd.potential.compiled.report import CompileReport
@@ -97,6 +97,12 @@ class CompiledPotential:
         if self._priors is not None:
             parts.append(self._priors.evaluate(system, virial=virial))
         return sum_evaluations(parts)
+
+    @torch.no_grad()
+    def atom_energies(self, system: System) -> Tensor:
+        """Return the shares [n_atoms] of the atoms in the energy, kJ/mol, float64; see `Potential.atom_energies`."""
+        priors = self._priors.priors if self._priors is not None else ()
+        return sum_shares([term.atom_energies(system) for term in (*self._terms.values(), *priors)])
 
     def check(self, system: System) -> None:
         """Refuse what any of the terms refuses; see :meth:`Potential.check`."""

@@ -126,16 +126,29 @@ class Prior(Potential):
 
     def energy(self, system: System) -> Tensor:
         """Return the energies [n_systems], kJ/mol, float64, differentiable in positions and cell."""
+        energies, index = self._term_energies(system)
+        return self._sum_by(system.batch[index[:, 0]], energies, system.n_systems)
+
+    def atom_energies(self, system: System) -> Tensor:
+        """Return the shares of the atoms, [n_atoms], kJ/mol, float64: a term is divided equally among its atoms."""
+        energies, index = self._term_energies(system)
+        order = self.feature.order
+        return self._sum_by(index.t().flatten(), energies.repeat(order) / order, system.n_atoms)
+
+    def _term_energies(self, system: System) -> tuple[Tensor, Tensor]:
+        """Return the energies [n_terms], kJ/mol, float64, and the list of terms."""
         index, parameters = self.list_of(system), self.parameters_for(system)
+        if not index.shape[0]:
+            return system.positions.new_zeros(0, dtype=torch.float64), index
         start = torch.cat([index[:, a] for a, _ in self.feature.ends])
         end = torch.cat([index[:, b] for _, b in self.feature.ends])
-        vectors = displacements(system, start, end).chunk(len(self.feature.ends)) if start.numel() else None
-        if vectors is None:
-            return system.positions.new_zeros(system.n_systems, dtype=torch.float64)
-        energies = self.term_energy(self.feature.value(vectors), parameters).to(torch.float64)
-        term_system = system.batch[index[:, 0]]
-        order = torch.argsort(term_system, stable=True)
-        return segment_sum(energies[order], offsets(term_system, system.n_systems), backend=self.backend)
+        vectors = displacements(system, start, end).chunk(len(self.feature.ends))
+        return self.term_energy(self.feature.value(vectors), parameters).to(torch.float64), index
+
+    def _sum_by(self, owner: Tensor, energies: Tensor, n_owners: int) -> Tensor:
+        """Sum energies over terms with the same owner, in the order of the terms."""
+        order = torch.argsort(owner, stable=True)
+        return segment_sum(energies[order], offsets(owner, n_owners), backend=self.backend)
 
     def evaluate(self, system: System, *, virial: bool = False) -> Evaluation:
         """Return energy, forces and virial from the closed form; see :meth:`Potential.evaluate`."""
