@@ -179,7 +179,12 @@ class System:
 
     def with_positions(self, positions: Tensor) -> System:
         """Return the same systems at other positions ([n_atoms, 3], nm)."""
-        return dataclasses.replace(self, positions=positions)
+        if positions.shape != self.positions.shape or not positions.is_floating_point():
+            return dataclasses.replace(self, positions=positions)
+        # Every step of dynamics comes here, and nothing else needs to be checked again.
+        moved: System = object.__new__(type(self))
+        moved.__dict__.update(self.__dict__, positions=positions)
+        return moved
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> System:
         """Move all tensors to `device` and the floating-point ones to `dtype`."""

@@ -155,6 +155,8 @@ def _evaluator_of(potential: Potential, options: ModelOptions) -> Potential | Co
     for part in exact.modules():
         if isinstance(part, SchNetPotential):
             part.backend = part.verlet_list.backend = options.backend
+            # Pairs in a skin would shift sums of many pairs and so their rounding; compiled models leave them out.
+            part.verlet_list.skin = 0.0
         elif isinstance(part, Prior):
             part.backend = options.backend
     return exact.requires_grad_(False)

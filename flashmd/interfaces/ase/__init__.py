@@ -1,0 +1,13 @@
+"""Models as calculators of ASE, for atoms and for beads; units are those of ASE: eV, angstrom, Da."""
+
+from flashmd.errors import require
+
+try:
+    import ase  # noqa: F401
+except ImportError:
+    raise require("ase", "ase") from None
+
+from flashmd.interfaces.ase.beads import beads_to_atoms
+from flashmd.interfaces.ase.calculator import FlashMDCalculator
+
+__all__ = ["FlashMDCalculator", "beads_to_atoms"]
