@@ -22,7 +22,7 @@ def beads_to_atoms(
     """Map a structure to beads and return them as atoms.
 
     Every bead has the element of the atom that carries it, its own mass, and the arrays ``bead_type``,
-    ``residuenames``, ``atomtypes``, ``residuenumbers`` and ``chainids``, which files of ASE keep.
+    ``residuenames``, ``atomtypes``, ``residuenumbers`` and ``chainids``, which extended XYZ files keep.
 
     Args:
         source: file, trajectory or mapped structure; see :func:`flashmd.cg.map_structure`.
