@@ -3,9 +3,9 @@
     python examples/openmm_mixed.py data/structures/alanine_dipeptide.pdb --steps 20000 --output runs/mixed
 
 OpenMM-ML removes the force field's terms within the peptide and puts the model in their place; peptide and water keep
-the force field's charges and Lennard-Jones terms between them (mechanical embedding). With --interpolate, the system has
-a parameter that leads from the force field (0) to the model (1), and the energies on the way are printed. Time steps
-are in fs, temperatures in K.
+the force field's charges and Lennard-Jones terms between them (mechanical embedding). With --interpolate, the system
+has a parameter that leads from the force field (0) to the model (1), and the energies on the way are printed. Time
+steps are in fs, temperatures in K.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import random
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import mdtraj
 import pytest
+import torch
 
 pytest.importorskip("openmm")
 
@@ -32,8 +34,9 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 def run(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -> None:
     """Call `main` as `python examples/NAME.py ARGUMENTS` would."""
     path = ROOT / "examples" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, path.stem, module)
     spec.loader.exec_module(module)
     monkeypatch.setattr(sys, "argv", [path.name, *map(str, arguments)])
     assert module.main() == 0
@@ -78,3 +81,31 @@ def test_mixed_system(
         assert float(re.search(r"energy of the model (-?[\d.]+)", text)[1]) < -1e4
     frames = mdtraj.load(str(tmp_path / "mixed" / "trajectory.dcd"), top=str(tmp_path / "mixed" / "topology.pdb"))
     assert frames.n_frames == 2
+
+
+def test_overhead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "benchmarks"))
+    threads, shared = torch.get_num_threads(), ("machine", "options", "results", "timing", "workloads", "contestants")
+    for name in shared:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    written = tmp_path / "overhead.csv"
+    short = ["--beads", 12, "--rounds", 2, "--steps", 5, "--platforms", "Reference", "--csv", written]
+    try:
+        run(monkeypatch, "benchmarks/openmm_overhead", *short)
+    finally:
+        torch.set_num_threads(threads)
+        for name in shared:
+            sys.modules.pop(name, None)
+    with written.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    kinds = [(row["way"], row["model"]) for row in rows]
+    ways = [(way, model) for way in ("native", "python") for model in ("constant", "springs")]
+    assert kinds == [("empty", ""), *ways]
+    empty = float(rows[0]["step"])
+    for row in rows[1:]:
+        assert float(row["added"]) == pytest.approx(float(row["step"]) - empty, abs=0.01 * float(row["step"]))
+        assert (row["evaluator"] == "") == (row["way"] == "native")
+        expected = float(row["added"]) - float(row["evaluator"] or 0.0)
+        assert float(row["overhead"]) == pytest.approx(expected, abs=0.01 * float(row["step"]))
+        assert (row["beads"], row["threads"]) == ("12", "1")
+    assert "12 beads, Langevin; microseconds" in capsys.readouterr().out

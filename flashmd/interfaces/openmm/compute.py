@@ -100,9 +100,11 @@ class PotentialCompute:
         """
         worker = None
         try:
-            worker = self._worker()
-            worker.read(state)
-            return worker.evaluate(state)
+            # The grad mode of whoever drives the simulation must not reach the model.
+            with torch.inference_mode(mode=False), torch.no_grad():
+                worker = self._worker()
+                worker.read(state)
+                return worker.evaluate(state)
         except (Exception, KeyboardInterrupt) as error:
             raise self._failure(error, worker, state) from error
 
@@ -130,8 +132,7 @@ class PotentialCompute:
             raise self._unusable.reason
         worker: _Worker | None = getattr(self._threads, "worker", None)
         if worker is None:
-            with torch.inference_mode(mode=False):
-                worker = self._threads.worker = _Worker(self)
+            worker = self._threads.worker = _Worker(self)
         return worker
 
     def _failure(self, error: BaseException, worker: _Worker | None, state: Any) -> EvaluationError:
@@ -166,9 +167,11 @@ class TorchPotentialCompute(PotentialCompute):
         """
         worker = None
         try:
-            worker = self._worker()
-            worker.take(positions, state)
-            energy, forces = worker.evaluate(state)
+            # The grad mode of whoever drives the simulation must not reach the model.
+            with torch.inference_mode(mode=False), torch.no_grad():
+                worker = self._worker()
+                worker.take(positions, state)
+                energy, forces = worker.evaluate(state)
         except (Exception, KeyboardInterrupt) as error:
             raise self._failure(error, worker, state) from error
         return torch.tensor(energy, dtype=torch.float64), torch.from_numpy(forces).to(positions.detach())
@@ -219,10 +222,8 @@ class _Worker:
         Raises:
             NonFiniteForceError: energy or forces are no finite numbers.
         """
-        # The grad mode of whoever drives the simulation must not reach the model.
-        with torch.inference_mode(mode=False), torch.no_grad():
-            result = self._model.evaluate(self._system)
-            energy, forces = result.energy.item(), result.forces.to("cpu", torch.float64).contiguous().numpy()
+        result = self._model.evaluate(self._system)
+        energy, forces = result.energy.item(), result.forces.to("cpu", torch.float64).contiguous().numpy()
         # One sum tells whether any number is not finite; OpenMM would go on with a NaN energy.
         if not (math.isfinite(energy) and math.isfinite(np.vdot(forces, forces))):
             wrong = np.flatnonzero(~np.isfinite(forces).all(axis=1))
@@ -257,8 +258,7 @@ class _Worker:
             self._system, self._box = dataclasses.replace(self._system, cell=cell), box.tobytes()
 
     def _take(self, positions: Tensor) -> None:
-        with torch.inference_mode(mode=False):
-            self._system.positions.copy_(positions if self._rows is None else positions[self._rows])
+        self._system.positions.copy_(positions if self._rows is None else positions[self._rows])
 
     def _expect(self, n_particles: int) -> None:
         """Refuse a State of another number of particles than the force has.

@@ -191,6 +191,16 @@ def test_multiple_time_steps_by_both_ways(organic: LoadedModel) -> None:
     assert np.abs(ends[0] - positions_of(8)).max() > 1e-3
 
 
+def test_calls_of_a_barostat(organic: LoadedModel, calls: list[int]) -> None:
+    """Two more for each attempt: the energy before and after."""
+    system = create_system(topology_of(symbols_of(8), TRICLINIC), organic, backend="python")
+    system.addForce(openmm.MonteCarloBarostat(1.0, 300.0, 10))
+    integrator = openmm.LangevinMiddleIntegrator(300.0, 10.0, 0.0005)
+    context = context_of(system, positions_of(8), integrator=integrator)
+    context.getIntegrator().step(100)
+    assert len(calls) == 100 + 2 * 10
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_barostat(organic: LoadedModel, platform: str, backend: str) -> None:
     """The box and the molecules in it change; energies stay those of the model in the new box."""
