@@ -13,7 +13,7 @@ import numpy as np
 
 from flashmd.interfaces.model import open_model
 from flashmd.interfaces.molecule import system_of
-from flashmd.interfaces.openmm.native import write_compiled
+from flashmd.interfaces.openmm import write_compiled
 
 STRUCTURE = Path("data/structures/chignolin_native_ca.pdb")
 

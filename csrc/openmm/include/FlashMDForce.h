@@ -13,7 +13,7 @@ namespace FlashMD {
 
 class FLASHMD_OPENMM_EXPORT FlashMDForce : public OpenMM::Force {
 public:
-  // `modelPath` is a file that flashmd.interfaces.openmm.native wrote. Contexts refuse it where its SHA-256, 64
+  // `modelPath` is a file that flashmd.interfaces.openmm.write_compiled wrote. Contexts refuse it where its SHA-256, 64
   // hexadecimal digits, is not `sha256`; an empty one allows any file.
   explicit FlashMDForce(const std::string& modelPath, const std::string& sha256 = "");
 

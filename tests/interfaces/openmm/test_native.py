@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +16,13 @@ import numpy as np
 import pytest
 import torch
 
-from flashmd.errors import ExtensionNotBuiltError, OutputError
+from flashmd.errors import ExtensionNotBuiltError, MissingDependencyError, OutputError
 from flashmd.interfaces.model import LoadedModel, open_model
 from flashmd.interfaces.molecule import system_of, types_of
 from flashmd.interfaces.openmm import native
 from flashmd.nn import SchNetConfig
 from flashmd.potential import AtomicEnergies, SchNetPotential, SumPotential
+from flashmd.potential.priors import HarmonicBonds
 from flashmd.system import System
 from tests.potential.build import chain, every_prior, schnet
 
@@ -69,6 +72,7 @@ class Case:
         return native.native_force(self.model, self.system, **options)
 
 
+@functools.cache
 def chignolin(dtype: str = "float32") -> Case:
     """Network and priors of a shipped model, open."""
     model = open_model("chignolin-ca", dtype=dtype)
@@ -77,6 +81,7 @@ def chignolin(dtype: str = "float32") -> Case:
     return Case(model, system.with_positions(torch.tensor(trajectory.xyz[0], dtype=model.options.dtype)))
 
 
+@functools.cache
 def atoms(dtype: str = "float32", n_atoms: int = 60, cutoff: float = 0.5) -> Case:
     """Energies of atoms and two networks of different reach, without lists."""
     terms = {"atoms": AtomicEnergies({number: -1000.1 * number for number in range(4)})}
@@ -93,6 +98,7 @@ def atoms(dtype: str = "float32", n_atoms: int = 60, cutoff: float = 0.5) -> Cas
     return Case(model, System.single(positions.to(model.options.dtype), types))
 
 
+@functools.cache
 def all_priors(dtype: str = "float32") -> Case:
     """Every class of priors beside a network."""
     model = open_model(SumPotential({"network": schnet(), **every_prior()}), dtype=dtype)
@@ -174,7 +180,7 @@ def test_other_images_of_atoms_are_accepted() -> None:
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "int16"])
 def test_layers_in_16_bits(precision, monkeypatch) -> None:
-    case = chignolin()
+    case = all_priors()
     compiled = case.model.potential.compile(precision=precision, tolerance=0.1)
     monkeypatch.setattr(case.model, "new_evaluator", lambda: compiled)
     expected = compiled.evaluate(case.system)
@@ -366,7 +372,7 @@ def test_equal_forces_share_a_file_in_the_cache(tmp_path) -> None:
     (file,) = native.cache_folder().iterdir()
     assert file.parent == tmp_path / "cache" / "flashmd"
     before = file.stat().st_mtime_ns
-    chignolin().force()
+    chignolin.__wrapped__().force()
     assert file.stat().st_mtime_ns == before
     file.write_bytes(b"damaged")
     assert_same_bits(context(case.force(), case.positions), case.expected(case.positions))
@@ -424,7 +430,18 @@ def misplaced(data: bytes) -> bytes:
     return data[: entry + 48] + (10**9).to_bytes(8, "little") + data[entry + 56 :]
 
 
+def longer_directory(data: bytes) -> bytes:
+    return data[:16] + (10**6).to_bytes(8, "little") + data[24:]
+
+
+def two_cutoffs(data: bytes) -> bytes:
+    entry = data.index(b"term0.cutoff")
+    return data[: entry + 56] + (2).to_bytes(8, "little") + data[entry + 64 :]
+
+
 DAMAGES = {
+    longer_directory: "expected a directory within the file, got a longer one.",
+    two_cutoffs: "expected one number as 'term0.cutoff', got 2.",
     shortened: "so it is truncated or too long. To fix it, export the potential again.",
     other_version: "expected version 1 of the format, got 2. To fix it, export the potential with the flashmd that",
     other_kind: "expected a compiled potential of flashmd, got a file of another kind.",
@@ -500,7 +517,7 @@ def test_position_that_is_no_number() -> None:
 def test_force_that_is_no_number() -> None:
     """Two beads in one place: the repulsion between them is infinite."""
     case = chignolin()
-    broken = case.positions
+    broken = case.positions.copy()
     broken[6] = broken[2]
     made = context(case.force(), broken)
     with pytest.raises(openmm.OpenMMException) as caught:
@@ -510,6 +527,18 @@ def test_force_that_is_no_number() -> None:
         r"got others \(largest finite force [\d.]+ kJ/mol/nm\)\. To fix it, reduce the time step, or check that the "
         r"model covers these configurations\.",
         str(caught.value),
+    )
+
+
+def test_box_that_is_no_number() -> None:
+    case = atoms()
+    made = context(case.force(periodic=True), case.positions, box=SMALL)
+    made.setPeriodicBoxVectors([math.nan, 0.0, 0.0], [0.0, math.nan, 0.0], [0.0, 0.0, math.nan])
+    with pytest.raises(openmm.OpenMMException) as caught:
+        evaluated(made)
+    assert str(caught.value) == (
+        "FlashMDForce with model 'sum' at step 0: the periodic box: expected independent box vectors, got singular "
+        "ones. To fix it, set the box, or use no periodic one."
     )
 
 
@@ -525,6 +554,47 @@ def test_model_that_is_not_compiled() -> None:
     text = "`model`: expected a compiled model, got backend 'reference'. To fix it, open the model with "
     with pytest.raises(ValueError, match=re.escape(text)):
         native.native_force(model, case.system)
+
+
+class OwnBonds(HarmonicBonds):
+    """A prior of another package."""
+
+
+def test_terms_that_the_engine_does_not_know(monkeypatch) -> None:
+    case = chignolin()
+    exact = case.model.potential.compile(filters="network")
+    monkeypatch.setattr(case.model, "new_evaluator", lambda: exact)
+    text = (
+        "term 'SchNet': expected a network with tabulated filters, compiled for the CPU, got ExactNetwork. To fix it, "
+        "evaluate this potential through Python."
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        case.force()
+    bonds = OwnBonds("own", (torch.tensor([[1, 1]]), {"k": torch.ones(1), "x0": torch.ones(1)}))
+    pair = System.single(torch.zeros(2, 3), torch.ones(2), interactions={"own": torch.tensor([[0, 1]])})
+    text = (
+        "term 'own': expected a prior with a compiled kernel, got OwnBonds. To fix it, evaluate this potential through"
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        native.native_force(open_model(bonds), pair)
+
+
+def test_another_process_writes_the_same_file_meanwhile(monkeypatch) -> None:
+    def lose_the_race(file: Path, data: bytes, *, advice: str) -> None:
+        file.write_bytes(data)
+        raise OutputError(advice)
+
+    monkeypatch.setattr(native, "write_atomically", lose_the_race)
+    case = chignolin()
+    assert_same_bits(context(case.force(), case.positions), case.expected(case.positions))
+
+
+def test_openmm_is_not_installed(monkeypatch) -> None:
+    case = chignolin()
+    native.load_plugin.cache_clear()
+    monkeypatch.setitem(sys.modules, "openmm", None)
+    with pytest.raises(MissingDependencyError, match=re.escape("install it with `pip install flashmd-cg[openmm]`")):
+        case.force()
 
 
 def test_several_systems() -> None:
