@@ -17,6 +17,9 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
+# An annotation that names an optional package is read without modules, and a class that a package exports is then found
+# twice: both are the same.
+suppress_warnings = ["ref.python"]
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 html_theme = "furo"
