@@ -48,8 +48,8 @@ def test_version_stands_once() -> None:
 def test_import_needs_no_optional_engine() -> None:
     """Every module imports in a fresh interpreter in which the optional engines cannot be imported.
 
-    The potential of OpenMM-ML is not among them: nothing but OpenMM-ML asks for it. Nor is the calculator, which derives
-    from a class of ASE; how it says that ASE is missing has a test of its own.
+    The potential of OpenMM-ML is not among them: nothing but OpenMM-ML asks for it. Nor is the calculator, which
+    derives from a class of ASE; how it says that ASE is missing has a test of its own.
     """
     names = [
         m.name
