@@ -192,7 +192,12 @@ def _native_force(compute: PotentialCompute, particles: Sequence[int] | None, fo
         fix = "use `backend='python'`, or `device='cpu'`"
         raise ValueError(message("`device`", "'cpu' for `backend='native'`", repr(str(device)), fix))
     return native_force(
-        compute.model, compute.system, particles=particles, periodic=compute.periodic, force_group=force_group
+        compute.model,
+        compute.system,
+        particles=particles,
+        periodic=compute.periodic,
+        force_group=force_group,
+        threads=torch.get_num_threads(),
     )
 
 

@@ -218,6 +218,16 @@ def test_auto_takes_the_plugin_where_it_can(organic: LoadedModel, monkeypatch: p
     native.load_plugin.cache_clear()
 
 
+def test_the_plugin_takes_as_many_threads_as_torch(organic: LoadedModel) -> None:
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        system = create_system(topology_of(["O", "H"]), organic, backend="native")
+    finally:
+        torch.set_num_threads(threads)
+    assert 'numThreads="2"' in openmm.XmlSerializer.serialize(system)
+
+
 @pytest.mark.parametrize("evaluation", ["kernel", "reference"])
 def test_exact_networks(organic: LoadedModel, evaluation: str) -> None:
     """A model that was opened otherwise is taken as it is."""
