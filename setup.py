@@ -44,7 +44,7 @@ SIMD_FLAGS += ["-Wno-psabi", "-Wno-maybe-uninitialized"]
 
 # The plugin for OpenMM and the objects of the kernels that it shares with the operators: the same bits.
 PLUGIN = "flashmd.libOpenMMFlashMD"
-PLUGIN_OBJECTS = ("engine-", "openmm-", "cpu-isa.", "cpu-neighbor_list.", "cpu-schnet.", "cpu-priors.")
+PLUGIN_OBJECTS = ("engine-", "openmm-", "cpu-isa.", "cpu-neighbor_list.", "cpu-schnet.", "cpu-tiles.", "cpu-priors.")
 PLUGIN_OBJECTS += ("cpu-simd-schnet.", "cpu-simd-priors.")
 PLUGIN_HEADER = CSRC / "openmm" / "include" / "FlashMDForce.h"
 

@@ -7,6 +7,7 @@
 
 #include "cpu/parallel.h"
 #include "cpu/schnet.h"
+#include "cpu/tiles.h"
 #include "tensors.h"
 
 namespace flashmd {
@@ -27,7 +28,7 @@ cpu::SchNetSizes read_sizes(const Tensor& tensor) {
 
 struct Packed {
   cpu::SchNetSizes sizes;
-  Tensor weights, constants, table;
+  Tensor weights, tiles, constants, table;
   double cutoff;
 };
 
@@ -42,7 +43,10 @@ void check_packed(const Packed& packed, const Tensor& positions) {
   const int64_t knots = packed.sizes.n_blocks * packed.sizes.n_filters * (packed.sizes.n_intervals + 1) * 2;
   check(packed.weights.numel() == cpu::schnet_weights_size(packed.sizes) &&
             packed.constants.numel() == cpu::schnet_constants_size(packed.sizes) && packed.table.numel() == knots &&
-            packed.weights.is_contiguous() && packed.constants.is_contiguous() && packed.table.is_contiguous(),
+            (packed.tiles.numel() == 0 || (packed.tiles.numel() == cpu::schnet_tiles_size(packed.sizes) &&
+                                           packed.tiles.scalar_type() == ScalarType::Short)) &&
+            packed.weights.is_contiguous() && packed.tiles.is_contiguous() && packed.constants.is_contiguous() &&
+            packed.table.is_contiguous(),
         "the packed model: expected arrays of the packed sizes, got others. To fix it, pack the model with `pack`.");
 }
 
@@ -66,12 +70,20 @@ std::vector<cpu::SchNetGroup> make_groups(const int64_t* ptr, const int64_t* pai
   return groups;
 }
 
+const uint16_t* tile_data(const Tensor& tiles) {
+  return tiles.numel() > 0 ? static_cast<const uint16_t*>(tiles.const_data_ptr()) : nullptr;
+}
+
 template <typename T>
 class BatchEvaluation {
 public:
   BatchEvaluation(const Packed& packed, const cpu::SchNetBatch<T>& batch, const cpu::SchNetResult<T>& result,
                   cpu::InstructionSet level)
-      : model_{packed.sizes, packed.weights.const_data_ptr(), data<T>(packed.constants), data<T>(packed.table),
+      : model_{packed.sizes,
+               packed.weights.const_data_ptr(),
+               level == cpu::InstructionSet::amx ? tile_data(packed.tiles) : nullptr,
+               data<T>(packed.constants),
+               data<T>(packed.table),
                static_cast<T>(packed.cutoff)},
         batch_(batch),
         result_(result),
@@ -82,7 +94,7 @@ public:
     const int64_t n_threads = std::min<int64_t>(torch::stable::get_num_threads(), std::max<int64_t>(n_groups, 1));
     int64_t size = 0;
     for (const auto& group : groups) {
-      size = std::max(size, cpu::schnet_workspace_size<T>(model_.sizes, group.n_atoms, group.n_pairs));
+      size = std::max(size, cpu::schnet_workspace_size<T>(model_, group.n_atoms, group.n_pairs));
     }
     const Tensor workspace = torch::stable::new_empty(like, {size * n_threads});
     T* space = mutable_data<T>(workspace);
@@ -125,10 +137,10 @@ void check_batch(const Tensor& positions, const Tensor& types, const Tensor& ptr
 
 std::tuple<Tensor, Tensor, Tensor> schnet_evaluate(Tensor positions, Tensor types, Tensor ptr, Tensor receiver,
                                                    Tensor sender, Tensor image, Tensor pair_ptr, Tensor sizes,
-                                                   Tensor weights, Tensor constants, Tensor table, double cutoff,
-                                                   bool virial, int64_t instruction_set) {
+                                                   Tensor weights, Tensor tiles, Tensor constants, Tensor table,
+                                                   double cutoff, bool virial, int64_t instruction_set) {
   check_batch(positions, types, ptr, receiver, sender, image, pair_ptr);
-  const Packed packed{read_sizes(sizes), weights, constants, table, cutoff};
+  const Packed packed{read_sizes(sizes), weights, tiles, constants, table, cutoff};
   check_packed(packed, positions);
   const Tensor x = dense(positions);
   const int64_t n_systems = ptr.numel() - 1;
@@ -150,16 +162,33 @@ std::tuple<Tensor, Tensor, Tensor> schnet_evaluate(Tensor positions, Tensor type
   return {energy, forces, strain};
 }
 
+// The matrices of a packed model for float32 as tiles; nothing where the processor multiplies none.
+Tensor schnet_tiles(Tensor sizes, Tensor weights) {
+  const cpu::SchNetSizes model = read_sizes(sizes);
+  const auto type = model.storage == cpu::Storage::full ? ScalarType::Float : ScalarType::Short;
+  check(weights.scalar_type() == type && weights.is_contiguous() && weights.numel() == cpu::schnet_weights_size(model),
+        "`weights`: expected those of a packed float32 model, got others. To fix it, pack the model with `pack`.");
+  const int64_t size = cpu::has_tiles() ? cpu::schnet_tiles_size(model) : 0;
+  const Tensor tiles = torch::stable::new_empty(weights, {size}, ScalarType::Short);
+  if (size > 0) {
+    cpu::pack_tiles(model, weights.const_data_ptr(), static_cast<uint16_t*>(tiles.mutable_data_ptr()));
+  }
+  return tiles;
+}
+
 }  // namespace
 }  // namespace flashmd
 
 STABLE_TORCH_LIBRARY_FRAGMENT(flashmd, m) {
   m.def(
       "schnet_evaluate(Tensor positions, Tensor types, Tensor ptr, Tensor receiver, Tensor sender, Tensor image, "
-      "Tensor pair_ptr, Tensor sizes, Tensor weights, Tensor constants, Tensor table, float cutoff, bool virial, "
+      "Tensor pair_ptr, Tensor sizes, Tensor weights, Tensor tiles, Tensor constants, Tensor table, float cutoff, bool "
+      "virial, "
       "int instruction_set=-1) -> (Tensor energy, Tensor forces, Tensor virial)");
+  m.def("schnet_tiles(Tensor sizes, Tensor weights) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {
   m.impl("schnet_evaluate", TORCH_BOX(&flashmd::schnet_evaluate));
+  m.impl("schnet_tiles", TORCH_BOX(&flashmd::schnet_tiles));
 }

@@ -2,12 +2,14 @@
 
 #include <stdexcept>
 
+#include "tiles.h"
+
 namespace flashmd::cpu {
 
 InstructionSet widest_instruction_set() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("x86-64-v4")) return InstructionSet::avx512;
+  if (__builtin_cpu_supports("x86-64-v4")) return has_tiles() ? InstructionSet::amx : InstructionSet::avx512;
   if (__builtin_cpu_supports("x86-64-v3")) return InstructionSet::avx2;
 #endif
   return InstructionSet::baseline;

@@ -1,9 +1,10 @@
-// Which compiled copy of the vectorised kernels runs on this processor.
+// Which compiled copy of the vectorised kernels runs on this processor. With AMX, it is that for AVX-512, and node
+// layers are products of tiles (tiles.h).
 #pragma once
 
 namespace flashmd::cpu {
 
-enum class InstructionSet : int { baseline = 0, avx2 = 1, avx512 = 2 };
+enum class InstructionSet : int { baseline = 0, avx2 = 1, avx512 = 2, amx = 3 };
 
 // The widest one that this processor and this build have.
 InstructionSet widest_instruction_set();
@@ -17,7 +18,7 @@ InstructionSet choose_instruction_set(int wanted);
 #if defined(__x86_64__)
 #define FLASHMD_ISA_NAMESPACES(DECLARE) DECLARE(baseline) DECLARE(avx2) DECLARE(avx512)
 #define FLASHMD_DISPATCH(LEVEL, FUNCTION, ...)                                                          \
-  ((LEVEL) == ::flashmd::cpu::InstructionSet::avx512                                                    \
+  ((LEVEL) >= ::flashmd::cpu::InstructionSet::avx512                                                    \
        ? ::flashmd::cpu::avx512::FUNCTION(__VA_ARGS__)                                                  \
        : ((LEVEL) == ::flashmd::cpu::InstructionSet::avx2 ? ::flashmd::cpu::avx2::FUNCTION(__VA_ARGS__) \
                                                           : ::flashmd::cpu::baseline::FUNCTION(__VA_ARGS__)))

@@ -30,10 +30,11 @@ bool read_schnet_sizes(const int64_t* given, int64_t count, SchNetSizes& sizes);
 template <typename T>
 struct SchNetModel {
   SchNetSizes sizes;
-  const void* weights;  // matrices in the type that `storage` names
-  const T* constants;   // embedding, scales, biases, last layer
-  const T* table;       // [n_blocks, n_filters / 16, n_intervals + 1, 2, 16]: values, slopes per interval
-  T cutoff;             // nm, end of the last interval
+  const void* weights;    // matrices in the type that `storage` names
+  const uint16_t* tiles;  // the same as tiles, where these are to be multiplied, or null
+  const T* constants;     // embedding, scales, biases, last layer
+  const T* table;         // [n_blocks, n_filters / 16, n_intervals + 1, 2, 16]: values, slopes per interval
+  T cutoff;               // nm, end of the last interval
 };
 
 template <typename T>
@@ -78,9 +79,10 @@ inline bool worth_a_team(const SchNetSizes& sizes, const SchNetGroup& group) {
 FLASHMD_ISA_NAMESPACES(FLASHMD_DECLARE)
 #undef FLASHMD_DECLARE
 
-// Numbers that a group of this size needs as workspace, that all matrices take, that all constants take.
+// Numbers that a group of this size needs as workspace, that all matrices take, in tiles or not, and all constants.
 template <typename T>
-int64_t schnet_workspace_size(const SchNetSizes& sizes, int64_t n_atoms, int64_t n_pairs);
+int64_t schnet_workspace_size(const SchNetModel<T>& model, int64_t n_atoms, int64_t n_pairs);
+int64_t schnet_tiles_size(const SchNetSizes& sizes);
 int64_t schnet_weights_size(const SchNetSizes& sizes);
 int64_t schnet_constants_size(const SchNetSizes& sizes);
 

@@ -1,6 +1,7 @@
 // A compiled potential for one list of atoms, read from a file; constant and shared by all who evaluate it.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "../cpu/priors.h"
@@ -13,7 +14,8 @@ namespace flashmd::engine {
 template <typename T>
 struct Network {
   cpu::SchNetModel<T> model;
-  double cutoff, skin;  // nm
+  double cutoff, skin;                // nm
+  std::shared_ptr<uint16_t[]> tiles;  // what the model's tiles point to, where this processor multiplies them
 };
 
 // A summand of the energy: a network, or without one a constant, such as the energies of free atoms.

@@ -13,7 +13,7 @@ from torch import Tensor
 from flashmd.errors import message
 from flashmd.nn.filter_table import FilterTable
 from flashmd.nn.frozen import DenseLayer, FrozenSchNet
-from flashmd.ops.schnet_evaluate import PackedSchNet
+from flashmd.ops.schnet_evaluate import PackedSchNet, pack_tiles
 
 _CHUNK = 16
 _ACTIVATIONS = ("tanh", "ssp", "silu")
@@ -49,9 +49,12 @@ def pack(frozen: FrozenSchNet) -> PackedSchNet:
     codes = [_ACTIVATIONS.index(frozen.activation), storage]
     widths = [_round_up(n_channels), _round_up(n_filters)]
     sizes = [n_types, *widths, n_blocks, n_knots - 1, len(hidden), *codes, *hidden]
+    packed_sizes, packed_weights = torch.tensor(sizes), torch.cat([each.reshape(-1) for each in weights])
+    single = dtype == torch.float32
     return PackedSchNet(
-        torch.tensor(sizes),
-        torch.cat([each.reshape(-1) for each in weights]),
+        packed_sizes,
+        packed_weights,
+        pack_tiles(packed_sizes, packed_weights) if single else packed_weights.new_empty(0, dtype=torch.int16),
         torch.cat([each.reshape(-1) for each in constants]),
         _packed_table(frozen.table).to(dtype),
         frozen.table.cutoff,

@@ -25,6 +25,7 @@ class PackedSchNet:
         sizes: int64: n_types, n_channels, n_filters, n_blocks, n_intervals, number of hidden readout layers, code of
             the activation, code of the storage, widths of the hidden readout layers.
         weights: matrices in the dtype of the calculation, or as int16 words of 16-bit numbers.
+        tiles: the same matrices for processors that multiply tiles of numbers, see :func:`pack_tiles`.
         constants: embedding, scales, biases and the last layer of the readout.
         table: [n_blocks, n_filters / 16, n_knots, 2, 16], values and slopes per interval.
         cutoff: nm.
@@ -32,6 +33,7 @@ class PackedSchNet:
 
     sizes: Tensor
     weights: Tensor
+    tiles: Tensor
     constants: Tensor
     table: Tensor
     cutoff: float
@@ -83,7 +85,8 @@ def schnet_evaluate(
         system: batch.
         pairs: its pairs, complete up to the cutoff.
         virial: also return the virial.
-        instruction_set: 0 baseline, 1 AVX2, 2 AVX-512; -1 for the widest that the processor has.
+        instruction_set: 0 baseline, 1 AVX2, 2 AVX-512, 3 AVX-512 with node layers in tiles (AMX); -1 for the
+            widest that the processor has.
 
     Returns:
         energy [n_systems], kJ/mol, float64; forces [n_atoms, 3], kJ/mol/nm; virial [n_systems, 3, 3], kJ/mol, float64.
@@ -103,6 +106,7 @@ def schnet_evaluate(
         pairs.pair_ptr,
         model.sizes,
         model.weights,
+        model.tiles,
         model.constants,
         model.table,
         model.cutoff,
@@ -110,6 +114,25 @@ def schnet_evaluate(
         instruction_set,
     )
     return energy, forces, strain if virial else None
+
+
+def pack_tiles(sizes: Tensor, weights: Tensor) -> Tensor:
+    """Return the matrices of a packed float32 model as tiles of bfloat16 parts, int16 words.
+
+    The result is empty on processors that multiply no tiles. A float32 number has three parts, which together are the
+    number itself; numbers of 16 bits have one or two.
+
+    Args:
+        sizes: see :class:`PackedSchNet`.
+        weights: see :class:`PackedSchNet`.
+
+    Raises:
+        ExtensionNotBuiltError: the operators are not compiled.
+        RuntimeError: the weights are not those of a float32 model of these sizes.
+    """
+    use_kernels("kernel")
+    tiles: Tensor = _TILES(sizes, weights)
+    return tiles
 
 
 def _fake(positions: Tensor, types: Tensor, ptr: Tensor, *rest: object) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,4 +143,11 @@ def _fake(positions: Tensor, types: Tensor, ptr: Tensor, *rest: object) -> tuple
     return energy, positions.new_empty(positions.shape[0], 3), energy.new_empty(n_virials, 3, 3)
 
 
+def _fake_tiles(sizes: Tensor, weights: Tensor) -> Tensor:
+    size = torch.library.get_ctx().new_dynamic_size()
+    del sizes
+    return weights.new_empty(size, dtype=torch.int16)
+
+
 _EVALUATE = Operator("schnet_evaluate", _fake)
+_TILES = Operator("schnet_tiles", _fake_tiles)

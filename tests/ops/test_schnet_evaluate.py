@@ -12,7 +12,7 @@ from flashmd.nn.filter_table import tabulate
 from flashmd.nn.frozen import DenseLayer, FrozenSchNet, freeze, frozen_energy
 from flashmd.nn.packed import pack
 from flashmd.ops import edge_geometry, neighbor_list, segment_sum
-from flashmd.ops.schnet_evaluate import HalfPairs, schnet_evaluate
+from flashmd.ops.schnet_evaluate import HalfPairs, pack_tiles, schnet_evaluate
 from flashmd.system import System
 
 FLOAT64_TOLERANCE = 1e-12
@@ -34,7 +34,7 @@ def has_instruction_set(level: int) -> bool:
 
 
 def levels() -> list[int]:
-    return [level for level in range(3) if has_instruction_set(level)]
+    return [level for level in range(4) if has_instruction_set(level)]
 
 
 def frozen(
@@ -137,6 +137,28 @@ def quantized(model: FrozenSchNet, storage: torch.dtype) -> FrozenSchNet:
         dataclasses.replace(b, project=store(b.project), mix=store(b.mix), update=store(b.update)) for b in model.blocks
     )
     return dataclasses.replace(model, blocks=blocks, readout=(*map(store, model.readout[:-1]), model.readout[-1]))
+
+
+def test_parts_of_tiles_add_up_to_the_weights():
+    # Matrices of 40 x 24 and 24 x 40 numbers, so that tiles are padded in both ways.
+    storages = {torch.float32: 3, torch.float16: 2, torch.bfloat16: 1, torch.int16: 2}
+    for storage, n_parts in storages.items():
+        model = frozen(24, 40, readout=())
+        packed = pack((model if storage == torch.float32 else quantized(model, storage)).to(torch.float32))
+        assert (packed.tiles.numel() > 0) == has_instruction_set(3)
+        parts = packed.tiles.view(torch.bfloat16).double().reshape(-1, n_parts, 16, 16, 2)
+        tiles = parts.sum(1).reshape(-1)
+        weights = packed.weights.view(storage).double()
+        assert torch.equal(tiles[tiles != 0].sort().values, weights[weights != 0].sort().values) or not tiles.numel()
+
+
+@pytest.mark.skipif(not has_instruction_set(3), reason="this processor multiplies no tiles")
+def test_tiles_are_as_accurate_as_vectors():
+    model, system = frozen(128, 128), batch([60, 33])
+    wanted = expected(model, system)[1]
+    vectors, tiles = (evaluate(model.to(torch.float32), system, instruction_set=level)[1] for level in (2, 3))
+    assert not torch.equal(vectors, tiles)
+    assert float((tiles - wanted).norm()) < 1.5 * float((vectors - wanted).norm())
 
 
 def test_subnormal_halves_keep_their_value():
@@ -248,6 +270,10 @@ def test_arrays_that_do_not_belong_together_are_refused():
         schnet_evaluate(packed, system.to(dtype=torch.float32), single)
     with pytest.raises(RuntimeError, match="arrays of the packed sizes"):
         schnet_evaluate(dataclasses.replace(packed, table=packed.table[:, :, :-1].contiguous()), system, pairs)
+    with pytest.raises(RuntimeError, match="arrays of the packed sizes"):
+        schnet_evaluate(dataclasses.replace(packed, tiles=torch.zeros(3, dtype=torch.int16)), system, pairs)
+    with pytest.raises(RuntimeError, match="expected those of a packed float32 model"):
+        pack_tiles(packed.sizes, packed.weights)
     with pytest.raises(RuntimeError, match="expected those of a packed model"):
         schnet_evaluate(dataclasses.replace(packed, sizes=packed.sizes[:5]), system, pairs)
     with pytest.raises(RuntimeError, match="contiguous int32"):

@@ -34,7 +34,8 @@ public:
       });
     }
     for (int64_t block = sizes_.n_blocks - 1; block >= 0; --block) pull_back(block);
-    for_each(group_.space.n_slabs, [&](int64_t slab) { add_forces(group_, slab); });
+    for_each(group_.space.n_slabs,
+             [&](int64_t slab) { result.virial ? add_forces<true>(group_, slab) : add_forces<false>(group_, slab); });
     write_result(group_, result);
   }
 
@@ -98,9 +99,18 @@ private:
 
   template <typename F>
   void for_each_tile(const F& task) const {
-    for_each(group_.n_tiles(), [&](int64_t tile) {
-      // A single thread uses one scratch space for all tiles, which stays in its cache.
-      task(NodeLayers<T, S>(group_, tile, group_.tiles + (n_threads_ > 1 ? tile : 0) * group_.space.tile_size));
+    parallel_for(group_.n_tiles(), n_threads_ > 1 ? 1 : group_.n_tiles(), [&](int64_t begin, int64_t end) {
+      if constexpr (kMultipliesTiles<T>) {
+        if (group_.model.tiles) set_up_tiles();
+      }
+      for (int64_t tile = begin; tile < end; ++tile) {
+        // A single thread uses one scratch space for all tiles, which stays in its cache.
+        T* scratch = group_.tiles + (n_threads_ > 1 ? tile : 0) * group_.space.tile_size;
+        task(NodeLayers<T, S>(group_, tile, scratch));
+      }
+      if constexpr (kMultipliesTiles<T>) {
+        if (group_.model.tiles) release_tiles();
+      }
     });
   }
 

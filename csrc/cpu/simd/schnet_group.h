@@ -26,7 +26,7 @@ struct Group {
         batch(the_batch),
         pairs(the_group),
         layout(the_model.sizes),
-        space(the_model.sizes, the_group.n_atoms, the_group.n_pairs, sizeof(T)),
+        space(the_model.sizes, the_group.n_atoms, the_group.n_pairs, sizeof(T), the_model.tiles != nullptr),
         sent(workspace + space.sent),
         features(workspace + space.features),
         messages(workspace + space.messages),
@@ -47,13 +47,13 @@ struct Group {
   int64_t chunk_size() const { return space.n_rows * kLanes; }
   // Passes over the pairs on the way back; each leaves its own sums in `partial`.
   int64_t n_passes() const { return round_up(model.sizes.n_filters / kLanes, kPassChunks<T>) / kPassChunks<T>; }
-  int64_t n_tiles() const { return round_up(space.n_rows, kTileRows) / kTileRows; }
+  int64_t n_tiles() const { return round_up(space.n_rows, space.tile_rows) / space.tile_rows; }
   int64_t rows_of_tile(int64_t tile) const {
-    const int64_t rest = space.n_rows - tile * kTileRows;
-    return rest < kTileRows ? rest : kTileRows;
+    const int64_t rest = space.n_rows - tile * space.tile_rows;
+    return rest < space.tile_rows ? rest : space.tile_rows;
   }
   // Rows of a tile of a matrix of all rows.
-  Tile<T> rows(T* matrix, int64_t tile) const { return {matrix + tile * kTileRows * kLanes, chunk_size()}; }
+  Tile<T> rows(T* matrix, int64_t tile) const { return {matrix + tile * space.tile_rows * kLanes, chunk_size()}; }
   T* sent_by(int64_t block) const { return sent + block * model.sizes.n_filters * space.n_rows; }
   T* activation_slope(int64_t block) const {
     return slope_of_activation + block * model.sizes.n_channels * space.n_rows;

@@ -9,6 +9,14 @@
 
 namespace flashmd::cpu::FLASHMD_ISA {
 
+// Whether products can go by tiles, see tiles.h.
+template <typename T>
+constexpr bool kMultipliesTiles = false;
+#if defined(FLASHMD_ISA_AVX512)
+template <>
+constexpr bool kMultipliesTiles<float> = true;
+#endif
+
 template <typename T, typename S>
 class NodeLayers {
 public:
@@ -18,13 +26,16 @@ public:
         sizes_(group.model.sizes),
         tile_(tile),
         n_rows_(group.rows_of_tile(tile)),
-        hidden_{scratch, kTileRows * kLanes},
-        scaled_{scratch + widest() * kTileRows, kTileRows * kLanes},
-        readout_(scratch + 2 * widest() * kTileRows) {}
+        tile_rows_(group.space.tile_rows),
+        hidden_{scratch, tile_rows_ * kLanes},
+        scaled_{scratch + widest() * tile_rows_, tile_rows_ * kLanes},
+        readout_(scratch + 2 * widest() * tile_rows_),
+        products_(scratch + group.space.products),
+        parts_(scratch + group.space.parts) {}
 
   // Features of the types and what they send in the first block.
   void start() const {
-    const int64_t first_row = tile_ * kTileRows;
+    const int64_t first_row = tile_ * tile_rows_;
     for (int64_t row = 0; row < n_rows_; ++row) {
       const bool is_atom = first_row + row < group_.pairs.n_atoms;
       const int64_t type = is_atom ? group_.batch.types[group_.pairs.first_atom + first_row + row] : 0;
@@ -56,9 +67,9 @@ public:
     int64_t width = sizes_.n_channels;
     Tile<T> values[kMostReadoutLayers], slopes[kMostReadoutLayers];
     for (int64_t i = 0; i < sizes_.n_hidden; ++i) {
-      values[i] = {space, kTileRows * kLanes};
-      slopes[i] = {space + kTileRows * sizes_.hidden[i], kTileRows * kLanes};
-      space += 2 * kTileRows * sizes_.hidden[i];
+      values[i] = {space, tile_rows_ * kLanes};
+      slopes[i] = {space + tile_rows_ * sizes_.hidden[i], tile_rows_ * kLanes};
+      space += 2 * tile_rows_ * sizes_.hidden[i];
       forward(input, width, group_.layout.readout[i], sizes_.hidden[i],
               [&](int64_t row, int64_t chunk, const Vec<T>& value) { store(values[i].at(row, chunk), value); });
       activate_tile(values[i], slopes[i], sizes_.hidden[i]);
@@ -132,22 +143,41 @@ private:
     }
   }
 
+  // result(row, chunk, left times a matrix that lies at these places of the weights and of the tiles).
+  template <typename F>
+  FLASHMD_INLINE void product(const Tile<T>& left, int64_t n_inner, int64_t place, int64_t tile_place,
+                              int64_t n_columns, const F& result) const {
+    const int64_t n_chunks = n_columns / kLanes;
+    if constexpr (kMultipliesTiles<T>) {
+      if (group_.model.tiles) {
+        multiply_tiles(left.data, left.stride, n_rows_, n_inner, group_.model.tiles + tile_place,
+                       parts_of(sizes_.storage), n_chunks, reinterpret_cast<uint16_t*>(parts_), products_);
+        const Tile<const T> products{products_, kTileSide * kLanes};
+        for (int64_t chunk = 0; chunk < n_chunks; ++chunk) {
+          for (int64_t row = 0; row < n_rows_; ++row) result(row, chunk, load(products.at(row, chunk)));
+        }
+        return;
+      }
+    }
+    multiply<T, S>(constant(left), n_rows_, n_inner, weights() + place, n_chunks, result);
+  }
+
   // result(row, chunk, input W^T * scale + bias).
   template <typename F>
   FLASHMD_INLINE void forward(const Tile<T>& input, int64_t n_in, const LayerPlace& place, int64_t n_out,
                               const F& result) const {
     const T *scales = constants() + place.scale, *bias = constants() + place.bias;
-    multiply<T, S>(constant(input), n_rows_, n_in, weights() + place.forward, n_out / kLanes,
-                   [&](int64_t row, int64_t chunk, const Vec<T>& value) {
-                     result(row, chunk, value * load(scales + chunk * kLanes) + load(bias + chunk * kLanes));
-                   });
+    product(input, n_in, place.forward, place.forward_tiles, n_out,
+            [&](int64_t row, int64_t chunk, const Vec<T>& value) {
+              result(row, chunk, value * load(scales + chunk * kLanes) + load(bias + chunk * kLanes));
+            });
   }
 
   // result(row, chunk, scaled gradient W).
   template <typename F>
   FLASHMD_INLINE void backward(const Tile<T>& gradient, int64_t n_out, const LayerPlace& place, int64_t n_in,
                                const F& result) const {
-    multiply<T, S>(constant(gradient), n_rows_, n_out, weights() + place.backward, n_in / kLanes, result);
+    product(gradient, n_out, place.backward, place.backward_tiles, n_in, result);
   }
 
   // Copy a gradient, multiplied by the scales of a layer's outputs, to scaled_.
@@ -167,7 +197,7 @@ private:
       for (int64_t chunk = 0; chunk < width / kLanes; ++chunk) {
         total += load(input.at(row, chunk)) * load(weight + chunk * kLanes);
       }
-      group_.atom_energy[tile_ * kTileRows + row] = sum(total) + bias;
+      group_.atom_energy[tile_ * tile_rows_ + row] = sum(total) + bias;
     }
   }
 
@@ -201,9 +231,9 @@ private:
 
   const Group<T>& group_;
   const SchNetSizes& sizes_;
-  const int64_t tile_, n_rows_;
+  const int64_t tile_, n_rows_, tile_rows_;
   const Tile<T> hidden_, scaled_;
-  T* const readout_;
+  T *const readout_, *const products_, *const parts_;
 };
 
 }  // namespace flashmd::cpu::FLASHMD_ISA

@@ -97,9 +97,10 @@ FLASHMD_INLINE void sort_pairs(const Group<T>& group, int64_t slab) {
   }
 }
 
-// Forces from the sorted pairs of a slab on all atoms of the group, and dE/dd / d of these pairs in the order of the
-// list. The order of summation is that of the sorted pairs, on which pairs beyond the cutoff have no influence.
-template <typename T>
+// Forces from the sorted pairs of a slab on all atoms of the group. The order of summation is that of the sorted pairs,
+// on which pairs beyond the cutoff have no influence. With kVirial also dE/dd / d of these pairs, in the order of the
+// list, which scatters them over lines that other threads write to.
+template <bool kVirial, typename T>
 FLASHMD_INLINE void add_forces(const Group<T>& group, int64_t slab) {
   const int64_t n_passes = group.n_passes(), stride = group.space.n_pairs;
   const int64_t n_within = group.begin[group.model.sizes.n_intervals];
@@ -115,7 +116,7 @@ FLASHMD_INLINE void add_forces(const Group<T>& group, int64_t slab) {
     for (int64_t p = first; p < first + kLanes && p < range.end; ++p) {
       const PlacedPair<T>& pair = group.sorted_pairs[p];
       const T slope = p < n_within ? slopes[p - first] * group.inverse_distance[pair.source] : T(0);
-      group.pair_slope[pair.source] = slope;
+      if constexpr (kVirial) group.pair_slope[pair.source] = slope;
       if (p >= n_within) continue;
       T vector[3];
       pair_vector(group.batch, group.pairs.first_pair + pair.source, vector);
