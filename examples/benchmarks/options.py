@@ -19,7 +19,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Add device, length of the measurement and output."""
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contestant")
-    parser.add_argument("--turn", type=float, default=0.5, help="length of a turn, s")
+    parser.add_argument("--turn", type=float, default=1.0, help="length of a turn, s")
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--figure", type=Path, help="picture to write, PNG")
 
