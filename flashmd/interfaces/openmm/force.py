@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -179,10 +180,13 @@ def _force(compute: PotentialCompute, particles: Sequence[int] | None, force_gro
     if backend in ("auto", "native") and not isinstance(compute, TorchPotentialCompute):
         try:
             return _native_force(compute, particles, force_group)
-        except (ExtensionNotBuiltError, OutputError, ValueError):
+        except (ExtensionNotBuiltError, OutputError, ValueError) as error:
             # All arguments are checked by now: what the plugin refuses, Python evaluates.
             if backend == "native":
                 raise
+            if isinstance(error, OutputError):
+                # The user may think that the plugin is at work, and can see to it that it is.
+                warnings.warn(f"{error} Meanwhile the force runs through Python.", RuntimeWarning, stacklevel=2)
     return _python_force(compute, particles, force_group)
 
 

@@ -150,6 +150,9 @@ def describe(topology: Any, particles: Sequence[int] | None) -> Molecule | Syste
     if topology.n_systems != 1:
         fix = "pass one molecule; OpenMM simulates one copy in a Context"
         raise ValueError(message("`topology`", "a batch of one system", f"{topology.n_systems} systems", fix))
+    if bool(topology.pbc.any()) and not bool(topology.pbc.all()):
+        fix = "set all three flags, with a box that is large enough where nothing repeats"
+        raise ValueError(message("`pbc` of the topology", "all directions or none", "some of them", fix))
     if particles is not None and len(particles) != topology.n_atoms:
         fix = "name the particle of OpenMM's System for each atom of the flashmd.System"
         raise ValueError(message("`particles`", f"{topology.n_atoms} indices", f"{len(particles)}", fix))

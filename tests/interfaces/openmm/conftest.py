@@ -27,7 +27,7 @@ def platform(request: pytest.FixtureRequest) -> str:
     """Each platform of OpenMM that runs on a processor; OpenCL on one needs an implementation such as pocl."""
     name: str = request.param
     if name not in {openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())}:
-        pytest.skip(f"OpenMM finds no platform {name} on this machine")
+        pytest.skip(f"OpenMM finds no platform {name} on this machine (for OpenCL, install pocl-opencl-icd)")
     return name
 
 

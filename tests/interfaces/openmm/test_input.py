@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from flashmd.cg import CGStructure, build_system, map_structure
-from flashmd.errors import CheckpointError, ExtensionNotBuiltError
+from flashmd.errors import CheckpointError, ExtensionNotBuiltError, OutputError
 from flashmd.interfaces.model import LoadedModel, open_model
 from flashmd.interfaces.openmm import coarse_grain, create_force, create_system, force
 from flashmd.interfaces.openmm.native import load_plugin
@@ -43,6 +43,9 @@ def test_particles_of_a_system(organic: LoadedModel) -> None:
         create_force(organic, given, particles=[4, 5])
     with pytest.raises(ValueError, match="`topology`: expected a batch of one system, got 2 systems"):
         create_force(organic, given.replicate(2))
+    slab = System.single(torch.zeros(3, 3), given.types, cell=torch.eye(3), pbc=[True, True, False])
+    with pytest.raises(ValueError, match="`pbc` of the topology: expected all directions or none, got some of them"):
+        create_force(organic, slab)
 
 
 def test_unknown_elements(organic: LoadedModel) -> None:
@@ -118,6 +121,17 @@ def test_native_that_is_not_built(organic: LoadedModel, monkeypatch: pytest.Monk
     with pytest.raises(ExtensionNotBuiltError, match="`plugin.so`: expected the plugin for OpenMM, got no such file"):
         create_force(organic, topology_of(["O"]), backend="native")
     load_plugin.cache_clear()
+
+
+def test_a_cache_that_cannot_be_written(organic: LoadedModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The plugin is left for Python, but not in silence; on request it is an error."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.warns(RuntimeWarning, match=r"writing .*\.flashmd: .* Meanwhile the force runs through Python\."):
+        force = create_force(organic, topology_of(["O"]))
+    assert isinstance(force, openmm.PythonForce)
+    with pytest.raises(OutputError, match=r"writing .*\.flashmd: expected a disk with room to write to"):
+        create_force(organic, topology_of(["O"]), backend="native")
 
 
 @pytest.mark.parametrize("resolution", ["ca", "five_bead"])
