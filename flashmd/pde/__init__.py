@@ -1,0 +1,13 @@
+"""Parabolic problems and the correction of surrogates: values with honest error bars at inference."""
+
+from flashmd.pde.correction import correct as correct
+from flashmd.pde.estimate import Estimate as Estimate
+from flashmd.pde.network import SurrogateNetwork as SurrogateNetwork
+from flashmd.pde.problem import Parabolic as Parabolic
+from flashmd.pde.problems import ReferenceProblem as ReferenceProblem
+from flashmd.pde.problems import reference_problem as reference_problem
+from flashmd.pde.settings import CorrectionSettings as CorrectionSettings
+from flashmd.pde.surrogate import Surrogate as Surrogate
+from flashmd.pde.training import SurrogateTraining as SurrogateTraining
+from flashmd.pde.training import distill as distill
+from flashmd.pde.training import train_surrogate as train_surrogate

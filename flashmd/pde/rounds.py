@@ -1,0 +1,106 @@
+"""Rounds of draws: each doubles the number of draws of the points that have not converged."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from flashmd.errors import message
+from flashmd.pde.estimate import DefectMoments, Round
+from flashmd.pde.feynman_kac import Draws, Points
+from flashmd.pde.settings import CorrectionSettings
+
+_FIRST_ROUND = 16
+_SMALLEST_COUNT = 2
+
+
+class Sampler(Protocol):
+    """Independent draws of a quantity at many points; draw i of a point is a function of seed, point and i only."""
+
+    @property
+    def cost(self) -> int:
+        """Evaluations of one draw."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Vectors of d numbers that one draw holds at a time."""
+        ...
+
+    def draw(self, points: Points, first: int, count: int) -> Draws:
+        """Return draws number `first` to ``first + count - 1``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Draw until every point has converged or its budget ends.
+
+    The number of draws of a point depends on its own results only, so other points of a batch do not change it.
+
+    Attributes:
+        sampler: source of the draws.
+        points: [n].
+        settings: tolerance and budget.
+        within: maps indices of points to whether their present moments are within the tolerance.
+        moments: running moments of all points.
+        reserved: evaluations for each point that were spent before.
+    """
+
+    sampler: Sampler
+    points: Points
+    settings: CorrectionSettings
+    within: Callable[[Tensor], Tensor]
+    moments: DefectMoments
+    reserved: int = 0
+
+    def run(self, active: Tensor, begin: float) -> tuple[Round, ...]:
+        """Draw for the points `active` and return the history.
+
+        Args:
+            active: [m], int64, indices of the points to begin with.
+            begin: time at which the clock started, as of `time.perf_counter`.
+
+        Raises:
+            ValueError: the budget is too small for two draws.
+        """
+        history: list[Round] = []
+        affordable = self._affordable()
+        drawn = evaluations = 0
+        while len(active) and drawn < affordable and not self._is_late(begin):
+            count = min(max(drawn, _FIRST_ROUND), affordable - drawn)
+            self._draw(active, drawn, count)
+            drawn += count
+            evaluations += count * self.sampler.cost * len(active)
+            largest = float(self.moments.defect.standard_error().max())
+            history.append(Round(drawn, len(active), evaluations, largest, time.perf_counter() - begin))
+            active = active[~self.within(active)]
+        return tuple(history)
+
+    def _affordable(self) -> int:
+        budget = self.settings.evaluations_per_point - self.reserved
+        draws = budget // self.sampler.cost
+        if draws < _SMALLEST_COUNT:
+            needed = _SMALLEST_COUNT * self.sampler.cost + self.reserved
+            fix = "raise it, or reduce `steps`, `samples` or `sobol_paths`"
+            got = f"{self.settings.evaluations_per_point}"
+            raise ValueError(message("`evaluations_per_point`", f"at least {needed} for two draws", got, fix))
+        return draws
+
+    def _is_late(self, begin: float) -> bool:
+        limit = self.settings.max_seconds
+        return limit is not None and bool(self.moments.defect.count.max() > 0) and time.perf_counter() - begin > limit
+
+    def _draw(self, active: Tensor, first: int, count: int) -> None:
+        """Draw in chunks that keep within the memory that is allowed."""
+        rows = max(1, self.settings.largest_tensor // self.points.x.shape[1])
+        per_chunk = min(count, max(1, rows // self.sampler.rows))
+        group = max(1, rows // (self.sampler.rows * per_chunk))
+        for index in active.split(group):
+            for begin in range(first, first + count, per_chunk):
+                size = min(per_chunk, first + count - begin)
+                self.moments.add(index, self.sampler.draw(self.points.select(index), begin, size))

@@ -1,0 +1,72 @@
+"""Settings of a correction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flashmd.errors import message
+
+METHODS = ("newton", "linear", "mlp", "mlp-quad")
+FORMS = ("auto", "residual", "martingale")
+VARIANCE = ("antithetic", "sobol", "coefficient")
+
+
+@dataclass(frozen=True)
+class CorrectionSettings:
+    """Set accuracy, budget and variance reduction of a correction.
+
+    Attributes:
+        rtol: relative tolerance of standard error plus bias bound.
+        atol: absolute tolerance; a point has converged below ``atol + rtol * |value|``.
+        evaluations_per_point: budget of evaluations of the surrogate for each point.
+        max_seconds: wall-clock budget after which no round begins, or None. Results then depend on the machine.
+        variance: any of "antithetic" (mirror paths), "sobol" (scrambled nets of `sobol_paths`) and "coefficient"
+            (a fitted factor of the control variate, martingale form).
+        steps: time steps of the paths ("newton", "linear").
+        sobol_paths: points of each net, a power of two.
+        samples: samples of Picard iteration: row n - 1 holds those of level n, at the horizon and at levels 0 to
+            n - 1; None makes the largest tree of two levels that allows `replicates` of them.
+        replicates: independent trees at least, where `samples` is None.
+        nodes: quadrature nodes ("mlp-quad").
+        gradient: estimate the gradient as well.
+        seed: seed of all noise.
+        largest_tensor: numbers in the largest tensor [rows, d]; bounds the memory of a chunk.
+
+    Example:
+        >>> from flashmd.pde import CorrectionSettings
+        >>> CorrectionSettings(rtol=1e-2, seed=3).steps
+        20
+    """
+
+    rtol: float = 1e-3
+    atol: float = 0.0
+    evaluations_per_point: int = 20_000
+    max_seconds: float | None = None
+    variance: tuple[str, ...] = ("antithetic",)
+    steps: int = 20
+    sobol_paths: int = 16
+    samples: tuple[tuple[int, ...], ...] | None = None
+    replicates: int = 16
+    nodes: int = 4
+    gradient: bool = False
+    seed: int = 0
+    largest_tensor: int = 1 << 19
+
+    def __post_init__(self) -> None:
+        for name in ("evaluations_per_point", "steps", "nodes", "largest_tensor"):
+            if getattr(self, name) < 1:
+                raise ValueError(message(f"`{name}`", "at least 1", str(getattr(self, name)), "raise it"))
+        if self.replicates < 2:
+            fix = "one replicate has no standard error: pass at least 2"
+            raise ValueError(message("`replicates`", "at least 2", str(self.replicates), fix))
+        if min(self.rtol, self.atol) < 0.0:
+            got = f"rtol={self.rtol}, atol={self.atol}"
+            raise ValueError(message("the tolerances", "numbers of at least 0", got, "pass 0 to use the whole budget"))
+        for name in self.variance:
+            check_choice("variance", name, VARIANCE)
+
+
+def check_choice(what: str, name: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `name` is one of `choices`."""
+    if name not in choices:
+        raise ValueError(message(f"`{what}`", f"one of {', '.join(choices)}", repr(name), "choose one of these"))

@@ -1,0 +1,176 @@
+"""Training of a small surrogate on the places that the paths of a correction visit, and refitting it afterwards."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from flashmd.errors import message
+from flashmd.pde.diffusion import times, transposed_times
+from flashmd.pde.estimate import Estimate
+from flashmd.pde.network import SurrogateNetwork
+from flashmd.pde.problem import Parabolic
+from flashmd.pde.surrogate import Surrogate
+
+SamplePoints = Callable[[int, int], tuple[Tensor, Tensor]]
+_PATH_STEPS = 4
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True)
+class SurrogateTraining:
+    """Set how a surrogate is trained.
+
+    Attributes:
+        widths: of the hidden layers.
+        iterations: steps of Adam; the rate falls to zero along a cosine.
+        batch: points in each step.
+        learning_rate: at the beginning.
+        hard_terminal: build the terminal value into the network; otherwise a second loss teaches it.
+        seed: seed of weights and points.
+
+    Example:
+        >>> from flashmd.pde import SurrogateTraining
+        >>> SurrogateTraining(iterations=100).batch
+        256
+    """
+
+    widths: tuple[int, ...] = (64, 64)
+    iterations: int = 1500
+    batch: int = 256
+    learning_rate: float = 3e-3
+    hard_terminal: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.iterations, self.batch, *self.widths) < 1 or not self.widths:
+            got = f"iterations={self.iterations}, batch={self.batch}, widths={self.widths}"
+            raise ValueError(message("the training", "positive numbers", got, "raise them"))
+
+
+def train_surrogate(problem: Parabolic, points: SamplePoints, training: SurrogateTraining | None = None) -> Surrogate:
+    """Train a network to solve a problem: least squares of the residual along the paths of the process.
+
+    Paths leave the region of the points of interest; a surrogate that is trained inside that region only would be
+    corrected by what it extrapolates. So each starting point is first moved along the process for a random time.
+
+    Args:
+        problem: the equation.
+        points: maps a number n and a seed to points of interest, t [n] and x [n, d].
+        training: sizes and rates.
+
+    Example:
+        >>> import torch
+        >>> from flashmd.pde import SurrogateTraining, reference_problem, train_surrogate
+        >>> reference = reference_problem("convection", 2)
+        >>> surrogate = train_surrogate(reference.problem, reference.points, SurrogateTraining(iterations=2))
+        >>> surrogate.value(torch.full((1,), 0.5), torch.ones(1, 2))
+        tensor([2.5000])
+    """
+    training = training or SurrogateTraining()
+    terminal = problem.terminal if training.hard_terminal else None
+    network = SurrogateNetwork(problem.d, training.widths, T=problem.T, terminal=terminal, seed=training.seed)
+    batches = _batches(problem, points, training)
+    network.fit_scale(*next(batches))
+    surrogate = Surrogate(network)
+
+    def loss(batch: tuple[Tensor, Tensor]) -> Tensor:
+        result = residual(problem, surrogate, *batch).square().mean()
+        if not training.hard_terminal:
+            horizon = torch.full_like(batch[0], problem.T)
+            result = result + (network(horizon, batch[1]) - problem.terminal_at(batch[1])).square().mean()
+        return result
+
+    _descend(network, loss, batches, training)
+    return surrogate
+
+
+def residual(problem: Parabolic, surrogate: Surrogate, t: Tensor, x: Tensor) -> Tensor:
+    """Return by how much a surrogate fails the equation at t [n], x [n, d]: [n], differentiable in its weights."""
+    sigma, drift = problem.sigma.at(t, x), problem.drift_at(t, x)
+    jet = surrogate.jet(t, x, sigma)
+    assert jet.second is not None  # noqa: S101 - `jet` always has it
+    source = problem.source_at(t, x, jet.value, transposed_times(sigma, jet.gradient))
+    return jet.time_derivative + (drift * jet.gradient).sum(1) + jet.second + source
+
+
+def distill(surrogate: Surrogate, estimate: Estimate, t: Tensor, x: Tensor, training: SurrogateTraining) -> Surrogate:
+    """Fit a copy of a network surrogate to corrected values, weighted by their errors.
+
+    Args:
+        surrogate: a network, which is left as it is.
+        estimate: corrected values at the points.
+        t: [n], times of the points.
+        x: [n, d], the points.
+        training: iterations, batch, rate and seed; the widths are those of the network.
+
+    Example:
+        >>> import torch
+        >>> from flashmd.pde import Surrogate, SurrogateNetwork, SurrogateTraining, correct, distill, reference_problem
+        >>> reference = reference_problem("convection", 2)
+        >>> t, x = reference.points(8, seed=0)
+        >>> network = Surrogate(SurrogateNetwork(2, [8], T=0.5, terminal=reference.problem.terminal))
+        >>> estimate = correct(reference.problem, network, t, x, method="linear")
+        >>> better = distill(network, estimate, t, x, SurrogateTraining(iterations=50, learning_rate=1e-2))
+        >>> bool((better.value(t, x) - estimate.value).norm() < (estimate.surrogate - estimate.value).norm())
+        True
+    """
+    if not isinstance(surrogate.function, torch.nn.Module):
+        got, fix = type(surrogate.function).__name__, "train one with `train_surrogate`"
+        raise ValueError(message("the surrogate", "a torch module to refit", got, fix))
+    network = copy.deepcopy(surrogate.function).requires_grad_(True)
+    refitted = Surrogate(network, derivatives=surrogate.derivatives, smooth=surrogate.smooth)
+    # Errors below a hundredth of their median count as this: a single point must not decide alone.
+    error = estimate.standard_error.clamp_min(1e-2 * float(estimate.standard_error.median()) + 1e-12)
+    weight = error.square().mean() / error.square()
+    labels = [value.to(torch.float32) for value in (t.expand(x.shape[0]), x, estimate.value, weight / weight.mean())]
+
+    def loss(batch: tuple[Tensor, ...]) -> Tensor:
+        time, place, value, factor = batch
+        return (factor * (refitted.value(time, place) - value).square()).mean()
+
+    generator = torch.Generator().manual_seed(training.seed)
+
+    def batches() -> Iterator[tuple[Tensor, ...]]:
+        while True:
+            chosen = torch.randperm(x.shape[0], generator=generator)[: training.batch]
+            yield tuple(part[chosen] for part in labels)
+
+    _descend(network, loss, batches(), training)
+    return refitted
+
+
+def _descend(
+    network: torch.nn.Module, loss: Callable[[Batch], Tensor], batches: Iterator[Batch], training: SurrogateTraining
+) -> None:
+    """Run Adam, in place."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=training.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.iterations)
+    for _ in range(training.iterations):
+        optimizer.zero_grad()
+        value = loss(next(batches))
+        value.backward()
+        optimizer.step()
+        schedule.step()
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+
+
+def _batches(problem: Parabolic, points: SamplePoints, training: SurrogateTraining) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield points on paths that begin at points of interest, float32."""
+    generator = torch.Generator().manual_seed(training.seed)
+    number = 0
+    while True:
+        t, x = points(training.batch, training.seed * training.iterations + number)
+        number += 1
+        step = (problem.T - t) * torch.rand(t.shape, generator=generator, dtype=t.dtype) / _PATH_STEPS
+        for _ in range(_PATH_STEPS):
+            noise = step.sqrt()[:, None] * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+            x = x + step[:, None] * problem.drift_at(t, x) + times(problem.sigma.at(t, x), noise)
+            t = t + step
+        yield t.to(torch.float32), x.to(torch.float32)

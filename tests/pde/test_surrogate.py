@@ -1,0 +1,98 @@
+"""All ways to differentiate a surrogate give the same derivatives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from flashmd.pde import Surrogate, SurrogateNetwork
+from flashmd.pde.problems import REFERENCE_PROBLEMS
+from tests.pde.cases import SMALL
+
+F64 = torch.float64
+# Central differences of step 1e-4 in float64: 1e-8 of truncation and of rounding in second derivatives.
+DIFFERENCES = 2e-6
+
+
+def points(n: int, d: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return 0.4 * torch.rand(n, generator=generator, dtype=F64), torch.randn(n, d, generator=generator, dtype=F64)
+
+
+def network(d: int, widths: list[int], terminal: object = None) -> SurrogateNetwork:
+    made = SurrogateNetwork(d, widths, T=0.5, terminal=terminal, seed=3).double()  # type: ignore[arg-type]
+    made.fit_scale(*points(50, d))
+    return made
+
+
+FUNCTIONS = {
+    "few_inputs": network(3, [8, 7]),
+    "many_inputs": network(12, [4, 5]),
+    "terminal": network(4, [6], lambda x: x.pow(3).sum(1)),
+    "closed_terminal": network(6, [6], SMALL["burgers"].problem.terminal),
+    **{f"rough_{name}": SMALL[name].rough for name in REFERENCE_PROBLEMS},
+    **{f"exact_{name}": SMALL[name].exact for name in REFERENCE_PROBLEMS if name != "hamilton_jacobi"},
+}
+DIMENSION = {"few_inputs": 3, "many_inputs": 12, "terminal": 4}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_closed_derivatives_equal_automatic_ones(name: str) -> None:
+    function, d = FUNCTIONS[name], DIMENSION.get(name, 6)
+    t, x = points(4, d)
+    sigma = torch.linspace(0.5, 2.0, d, dtype=F64)[None]
+    closed, forward = (Surrogate(function, derivatives=way).jet(t, x, sigma) for way in ("auto", "forward"))
+    for part in ("value", "gradient", "time_derivative", "second"):
+        torch.testing.assert_close(getattr(closed, part), getattr(forward, part), rtol=1e-9, atol=1e-11)
+
+
+def test_differences_and_matrices() -> None:
+    function, (t, x) = network(3, [8, 8]), points(4, 3)
+    generator = torch.Generator().manual_seed(5)
+    matrix = torch.randn(4, 3, 3, generator=generator, dtype=F64)
+    forward = Surrogate(function, derivatives="forward").jet(t, x, matrix)
+    values = Surrogate(lambda t, x: function(t, x).numpy(force=True), derivatives="differences")
+    differences = values.jet(t, x, matrix)
+    for part in ("value", "gradient", "time_derivative", "second"):
+        found, expected = getattr(differences, part), getattr(forward, part)
+        torch.testing.assert_close(found, expected, rtol=DIFFERENCES, atol=DIFFERENCES)
+    hessian = torch.func.vmap(torch.func.hessian(lambda t, x: function(t[None], x[None])[0], 1))(t, x)
+    trace = 0.5 * torch.einsum("nij,nik,njk->n", hessian, matrix, matrix)
+    torch.testing.assert_close(forward.second, trace)
+
+
+def test_random_directions_average_to_the_exact_second_derivative() -> None:
+    surrogate, (t, x) = Surrogate(network(2, [8]), derivatives="hutchinson"), points(4, 2)
+    sigma = torch.tensor([[0.7, 1.3]], dtype=F64)
+    # The four patterns of two signs, all of them, are the expectation.
+    patterns = [torch.tensor(signs, dtype=F64).expand(4, 2) for signs in [(1, 1), (1, -1), (-1, 1), (-1, -1)]]
+    seconds = [surrogate.jet(t, x, sigma, signs).second for signs in patterns]
+    exact = Surrogate(network(2, [8])).jet(t, x, sigma).second
+    torch.testing.assert_close(torch.stack(seconds).mean(0), exact)
+
+
+def test_kinks_are_found_among_modules() -> None:
+    relu = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
+    assert not Surrogate(relu).smooth
+    assert not Surrogate(relu).has_second
+    assert Surrogate(network(2, [3])).has_second
+    assert not Surrogate(network(2, [3]), derivatives="none").has_second
+    assert not Surrogate(lambda t, x: x.relu().sum(1), smooth=False).has_second
+
+
+def test_wrong_surrogates() -> None:
+    t, x = points(4, 3)
+    with pytest.raises(ValueError, match=r"the surrogate: expected a result of shape \(4,\), got \(4, 1\)"):
+        Surrogate(lambda t, x: x[:, :1]).value(t, x)
+    with pytest.raises(ValueError, match="`derivatives`: expected one of auto, forward"):
+        Surrogate(lambda t, x: t, derivatives="backward")
+
+
+def test_precision_of_the_parameters() -> None:
+    t, x = points(4, 3)
+    single = Surrogate(network(3, [8]).float())
+    jet = single.jet(t, x, torch.ones(1, 3, dtype=F64))
+    exact = Surrogate(network(3, [8])).jet(t, x, torch.ones(1, 3, dtype=F64))
+    assert jet.second is not None
+    assert jet.second.dtype == jet.value.dtype == F64
+    torch.testing.assert_close(jet.second, exact.second, rtol=1e-4, atol=1e-5)
