@@ -132,7 +132,7 @@ def test_engines_conserve_energy_equally(
     results, measure = {}, module.run
     scripts.setattr(module, "run", lambda case, *rest: results.setdefault(case, measure(case, *rest)))
     figure = tmp_path / "figures" / "nve.png"
-    run(scripts, "nve_engines", "--steps", 60, "--interval", 10, "--figure", figure)
+    run(scripts, "nve_engines", "--steps", 60, "--interval", 1, "--figure", figure)
     assert figure.stat().st_size > 10_000
     assert capsys.readouterr().out.count("OpenMM") == 4
     assert list(results) == list(module.CASES)
@@ -140,10 +140,10 @@ def test_engines_conserve_energy_equally(
         assert len(energies) == 6
         for (dtype, _), values in energies.items():
             expected = energies[dtype, "flashmd"]
-            assert values.shape == (7,)
+            assert values.shape == (61,)
             within = DOUBLE if dtype == "float64" else SINGLE
             np.testing.assert_allclose(values - values[0], expected - expected[0], rtol=0.0, atol=within)
             assert 0.0 < np.abs(values - values[0]).max() < 2.0
     with pytest.raises(SystemExit):
-        run(scripts, "nve_engines", "--steps", 5)
-    assert "`--interval`: expected 1 to 5, the steps, got 10" in capsys.readouterr().err
+        run(scripts, "nve_engines", "--steps", 200)
+    assert "`--interval`: expected 1 to 4, a fiftieth of the steps, got 10" in capsys.readouterr().err
