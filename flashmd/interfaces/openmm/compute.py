@@ -149,9 +149,19 @@ def last_exception() -> BaseException | None:
     OpenMM turns every exception into an `OpenMMException` of the same text and forgets the rest.
 
     Example:
-        >>> from flashmd.interfaces.openmm import last_exception
-        >>> isinstance(last_exception(), BaseException | None)
-        True
+        >>> import openmm
+        >>> from flashmd.interfaces.openmm import coarse_grain, create_system, last_exception
+        >>> topology, positions = coarse_grain("data/structures/chignolin_native_ca.pdb")
+        >>> system = create_system(topology, "chignolin-ca", backend="python")
+        >>> context = openmm.Context(
+        ...     system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+        ... )
+        >>> context.setPositions(positions * float("nan"))
+        >>> try:
+        ...     state = context.getState(energy=True)
+        ... except openmm.OpenMMException:
+        ...     print(type(last_exception()).__name__)
+        ValueError
     """
     return PotentialCompute._latest
 
