@@ -61,6 +61,13 @@ def pack(frozen: FrozenSchNet) -> PackedSchNet:
     )
 
 
+def unpack_table(packed: PackedSchNet, n_filters: int) -> FilterTable:
+    """Return the table of a packed network with so many filters; slopes may differ by a rounding."""
+    values, slopes = packed.table.permute(3, 0, 2, 1, 4).flatten(3)[..., :n_filters]
+    n_knots = packed.table.shape[2]
+    return FilterTable(values, slopes * ((n_knots - 1) / packed.cutoff), packed.cutoff)
+
+
 def _dense_layers(frozen: FrozenSchNet) -> list[DenseLayer]:
     """Return the layers in the order of the kernels; the last one of the readout is apart."""
     blocks = [layer for block in frozen.blocks for layer in (block.project, block.mix, block.update)]

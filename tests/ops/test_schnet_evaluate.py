@@ -10,7 +10,7 @@ import torch
 from flashmd.nn import SchNet, SchNetConfig, half_edges
 from flashmd.nn.filter_table import tabulate
 from flashmd.nn.frozen import DenseLayer, FrozenSchNet, freeze, frozen_energy
-from flashmd.nn.packed import pack
+from flashmd.nn.packed import pack, unpack_table
 from flashmd.ops import edge_geometry, neighbor_list, segment_sum
 from flashmd.ops.schnet_evaluate import HalfPairs, pack_tiles, schnet_evaluate
 from flashmd.system import System
@@ -183,6 +183,14 @@ def test_subnormal_halves_keep_their_value():
 
 def parts(model: FrozenSchNet) -> list[DenseLayer]:
     return [layer for block in model.blocks for layer in (block.project, block.mix, block.update)]
+
+
+def test_the_table_is_unpacked_as_it_was():
+    model = frozen(40, 16)
+    found = unpack_table(pack(model), 40)
+    assert torch.equal(found.values, model.table.values)
+    torch.testing.assert_close(found.slopes, model.table.slopes, rtol=1e-14, atol=0.0)
+    assert found.cutoff == model.table.cutoff
 
 
 def test_mixed_storage_is_refused():

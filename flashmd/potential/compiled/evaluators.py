@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from flashmd.nn import SchNet
 from flashmd.nn.frozen import FrozenSchNet, frozen_energy
-from flashmd.nn.packed import pack
+from flashmd.nn.packed import pack, unpack_table
 from flashmd.ops import Edges, edge_geometry
 from flashmd.ops.schnet_evaluate import HalfPairs, schnet_evaluate
 from flashmd.potential.identity import Identity
@@ -67,7 +68,10 @@ class TableKernel:
 
     def __init__(self, frozen: FrozenSchNet) -> None:
         self.model = pack(frozen)
-        self._reference = TableReference(frozen, "kernel")
+        # The table, which is most of a network, is kept in its packed form only.
+        parts = {field.name: getattr(frozen, field.name) for field in fields(frozen) if field.name != "table"}
+        self._unpacked = partial(FrozenSchNet, **parts)
+        self._n_filters = frozen.table.values.shape[-1]
         self._edges: Edges | None = None
         self._identity: Identity | None = None
         self._pairs: HalfPairs
@@ -78,7 +82,8 @@ class TableKernel:
 
     def atom_energies(self, system: System, pairs: Edges) -> Tensor:
         """See :class:`Evaluator`."""
-        return self._reference.atom_energies(system, pairs)
+        network = self._unpacked(table=unpack_table(self.model, self._n_filters))
+        return TableReference(network, "kernel").atom_energies(system, pairs)
 
     def _converted(self, system: System, pairs: Edges) -> HalfPairs:
         """Return the pairs as the operator reads them; the same list in the same cell is converted once."""
