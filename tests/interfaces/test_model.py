@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -92,6 +93,32 @@ def test_a_potential_travels_by_value() -> None:
     system = System.single(torch.eye(3, dtype=torch.float64) * 0.2, torch.tensor([1, 6, 8]))
     assert torch.equal(again.evaluate(system).forces, model.evaluate(system).forces)
     assert (again.path, again.sha256, again.name) == (None, None, "SchNet")
+
+
+def test_copies_have_lists_of_their_own() -> None:
+    model, system = open_model("chignolin-ca"), chignolin()
+    twin = copy.deepcopy(model)
+    assert twin.potential is model.potential
+    assert twin._evaluator is not model._evaluator
+    far = system.with_positions(system.positions * 1.5)
+    expected = model.evaluate(system).forces
+    twin.evaluate(far)
+    assert torch.equal(twin.evaluate(system).forces, expected)
+
+
+@pytest.mark.parametrize("backend", ["compiled", "kernel", "reference"])
+def test_energies_of_atoms_sum_to_the_energy(backend: str) -> None:
+    model, system = open_model("chignolin-ca", dtype="float64", backend=backend), chignolin(torch.float64)
+    shares = model.atom_energies(system)
+    assert (shares.dtype, shares.shape, shares.requires_grad) == (torch.float64, (10,), False)
+    assert float(shares.sum()) == pytest.approx(float(model.evaluate(system).energy), rel=1e-12)
+
+
+@pytest.mark.parametrize("backend", ["kernel", "reference"])
+def test_exact_backends_keep_no_pairs_beyond_the_cutoff(backend: str) -> None:
+    """Their rounding would depend on when the list was built."""
+    model = open_model(small_network(), backend=backend)
+    assert model._pristine.verlet_list.skin == 0.0
 
 
 def test_the_given_potential_is_left_alone() -> None:

@@ -121,9 +121,9 @@ class FlashMDCalculator(Calculator):
             if given is None:
                 fix = "pass the atoms, or ask the atoms for the property"
                 raise ValueError(message("`atoms`", "atoms, or those of an earlier call", "neither", fix))
-            system = self._placement.place(given, system_changes)
             if system_changes:
                 self.results = {}
+            system = self._placement.place(given, system_changes)
             if set(properties) != {"energies"}:
                 # Who asked for the stress last time, a barostat or a cell filter, will ask again.
                 expected = bool(system_changes) and self._stress_asked and self._placement.volume > 0.0

@@ -356,6 +356,10 @@ def test_atoms_that_cannot_be_evaluated() -> None:
         assert atoms.get_potential_energy() == energy
     with pytest.raises(ValueError, match="`systems`: expected at least one system, got none"):
         calc.batch([])
+    with pytest.raises(ValueError, match="got 'S'"):
+        calc.calculate(Atoms("HS"))
+    with pytest.raises(ValueError, match="expected atoms, or those of an earlier call"):
+        calc.get_potential_energy()
 
 
 def test_beads_that_the_model_does_not_know() -> None:

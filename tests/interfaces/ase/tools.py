@@ -10,6 +10,7 @@ from ase import Atoms, units
 from ase.filters import FrechetCellFilter
 from ase.io import read, write
 from ase.md.langevin import Langevin
+from ase.md.melchionna import MelchionnaNPT
 from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.nptberendsen import NPTBerendsen
 from ase.md.verlet import VelocityVerlet
@@ -64,10 +65,12 @@ def langevin_dynamics_repeat(subject: Subject) -> None:
 def barostats(subject: Subject) -> None:
     step = subject.time_step * units.fs
     weak = {"pressure_au": 0.0, "compressibility_au": 1e-3 / units.GPa, "taut": 50.0 * step, "taup": 500.0 * step}
+    coupled = {"ttime": 50.0 * step, "pfactor": 10.0}
     strong = {"tdamp": 100.0 * step, "pdamp": 1000.0 * step, "pressure_au": 0.0}
     for make in (
         lambda atoms: NPTBerendsen(atoms, step, temperature_K=KELVIN, **weak),
         lambda atoms: IsotropicMTKNPT(atoms, step, temperature_K=KELVIN, **strong),
+        lambda atoms: MelchionnaNPT(atoms, step, temperature_K=KELVIN, externalstress=0.0, **coupled),
     ):
         atoms = moving(subject.atoms("cubic"))
         volume = atoms.cell.volume
