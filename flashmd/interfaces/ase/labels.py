@@ -129,8 +129,9 @@ def _of_pdb(atoms: Any, resolution: Resolution) -> list[str | int]:
 def _type_of(atom: int, label: str | int, known: Mapping[str, int]) -> int:
     if isinstance(label, str):
         if label not in known:
-            fix = "correct the name, or choose a model that knows it"
-            raise ValueError(message(f"bead type of atom {atom}", f"one of {', '.join(known)}", repr(label), fix))
+            fix = "correct it, or choose a model that knows it"
+            expected = f"one of {', '.join(known)}" if known else "an integer, since the model knows no names"
+            raise ValueError(message(f"bead type of atom {atom}", expected, repr(label), fix))
         return known[label]
     if known and label not in known.values():
         fix = "correct it, or choose a model that knows it"

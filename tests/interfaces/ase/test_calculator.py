@@ -185,6 +185,11 @@ def test_a_nameless_model_takes_integers() -> None:
         ValueError, match=r"the bead types: expected an array `bead_type`, .*pass `bead_types` with integers"
     ):
         atoms.get_forces()
+    atoms.calc = FlashMDCalculator(nameless, bead_types=["A", "B"] * 4)
+    with pytest.raises(
+        ValueError, match="bead type of atom 0: expected an integer, since the model knows no names, got 'A'"
+    ):
+        atoms.get_forces()
     atoms.calc = FlashMDCalculator(nameless, bead_types=[1, 7] * 4)
     with pytest.raises(ValueError, match=r"`types`: expected integers from 0 to 2, got type 7 of atom 1"):
         atoms.get_forces()
@@ -403,6 +408,17 @@ def test_atoms_of_a_pdb_file_that_are_no_beads() -> None:
 def test_cuda_without_cuda() -> None:
     with pytest.raises(ValueError, match="`device`: expected a device that torch can use, got 'cuda'"):
         FlashMDCalculator("chignolin-ca", device="cuda")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu() -> None:
+    for structure in real_molecules().values():
+        expected = with_calculator(structure.copy(), "organic")
+        found = structure.copy()
+        found.calc = FlashMDCalculator("organic-gfn2", dtype="float64", device="cuda")
+        assert found.get_potential_energy() == pytest.approx(expected.get_potential_energy(), abs=1e-6)
+        np.testing.assert_allclose(found.get_forces(), expected.get_forces(), atol=1e-5)
 
 
 def test_a_file_that_has_changed(tmp_path: Path) -> None:
