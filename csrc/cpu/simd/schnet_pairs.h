@@ -9,13 +9,18 @@ namespace flashmd::cpu::FLASHMD_ISA {
 
 // Vector from the receiver to the sender of a pair.
 template <typename T>
-FLASHMD_INLINE void pair_vector(const SchNetBatch<T>& batch, int64_t pair, T vector[3]) {
-  const T* to = batch.positions + 3 * int64_t{batch.receiver[pair]};
-  const T* from = batch.positions + 3 * int64_t{batch.sender[pair]};
+FLASHMD_INLINE void pair_vector(const SchNetBatch<T>& batch, int64_t pair, int64_t receiver, int64_t sender,
+                                T vector[3]) {
+  const T *to = batch.positions + 3 * receiver, *from = batch.positions + 3 * sender;
   for (int k = 0; k < 3; ++k) vector[k] = from[k] - to[k];
   if (batch.image) {
     for (int k = 0; k < 3; ++k) vector[k] += batch.image[3 * pair + k];
   }
+}
+
+template <typename T>
+FLASHMD_INLINE void pair_vector(const SchNetBatch<T>& batch, int64_t pair, T vector[3]) {
+  pair_vector(batch, pair, batch.receiver[pair], batch.sender[pair], vector);
 }
 
 // The pairs of a slab of a group.
@@ -118,9 +123,11 @@ FLASHMD_INLINE void add_forces(const Group<T>& group, int64_t slab) {
       const T slope = p < n_within ? slopes[p - first] * group.inverse_distance[pair.source] : T(0);
       if constexpr (kVirial) group.pair_slope[pair.source] = slope;
       if (p >= n_within) continue;
+      const int64_t receiver = pair.first / kLanes, sender = pair.second / kLanes, first_atom = group.pairs.first_atom;
       T vector[3];
-      pair_vector(group.batch, group.pairs.first_pair + pair.source, vector);
-      T *to = forces + pair.first / kLanes * 3, *from = forces + pair.second / kLanes * 3;
+      pair_vector(group.batch, group.pairs.first_pair + pair.source, first_atom + receiver, first_atom + sender,
+                  vector);
+      T *to = forces + receiver * 3, *from = forces + sender * 3;
       for (int k = 0; k < 3; ++k) {
         to[k] += slope * vector[k];
         from[k] -= slope * vector[k];
