@@ -69,6 +69,8 @@ def make_targets() -> set[str]:
 def check_flashmd(words: list[str]) -> None:
     """The sub-command and each of its options must exist, and each file of the project that it names."""
     commands = get_command(app).commands  # type: ignore[attr-defined]
+    if hasattr(commands.get(words[1]), "commands"):
+        commands, words = commands[words[1]].commands, words[1:]
     assert words[1] in commands, f"flashmd has no command {words[1]}"
     options = {name for parameter in commands[words[1]].params for name in parameter.opts} | {"--help"}
     for word in words[2:]:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from flashmd import __version__
-from flashmd.cli import convert, energy, info, report, simulate, train
+from flashmd.cli import convert, energy, info, pde, report, simulate, train
 from flashmd.errors import FlashMDError
 
 
@@ -33,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (convert, info, energy, train, simulate, report):
+for _command in (convert, info, energy, train, simulate, report, pde):
     _command.register(app)
 
 

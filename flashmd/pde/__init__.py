@@ -1,5 +1,8 @@
 """Parabolic problems and the correction of surrogates: values with honest error bars at inference."""
 
+from flashmd.pde.benchmark import BenchmarkPlan as BenchmarkPlan
+from flashmd.pde.benchmark import BenchmarkResult as BenchmarkResult
+from flashmd.pde.benchmark import run_benchmark as run_benchmark
 from flashmd.pde.correction import correct as correct
 from flashmd.pde.estimate import Estimate as Estimate
 from flashmd.pde.network import SurrogateNetwork as SurrogateNetwork

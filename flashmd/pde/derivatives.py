@@ -45,6 +45,17 @@ class Jet:
         return Jet(value, gradient, time, second)
 
 
+def join(jets: list[Jet]) -> Jet:
+    """Return the jet of all points of some jets with second derivatives, in order."""
+    second = [jet.second for jet in jets if jet.second is not None]
+    return Jet(
+        torch.cat([jet.value for jet in jets]),
+        torch.cat([jet.gradient for jet in jets]),
+        torch.cat([jet.time_derivative for jet in jets]),
+        torch.cat(second) if second else None,
+    )
+
+
 def first_derivatives(function: Function, t: Tensor, x: Tensor) -> Jet:
     """Return value, gradient and time derivative by one reverse sweep."""
     value, (time, gradient) = value_and_slopes(function, t, x)

@@ -85,7 +85,8 @@ class Estimate:
         """Return lower and upper ends, [n] each, of Student's interval around `value`, corrected for skewness.
 
         Mirror pairs make skewed draws, for which the symmetric interval is too short on one side. The correction is
-        Hall's cubic transformation (J. R. Stat. Soc. B 54, 221, 1992). `bias_bound` is not included.
+        Hall's cubic transformation (J. R. Stat. Soc. B 54, 221, 1992). `bias_bound` is added to both ends where it is
+        known.
 
         Args:
             level: probability, between 0 and 1.
@@ -97,7 +98,8 @@ class Estimate:
         quantile = torch.as_tensor(factor).to(self.value)
         ratio = self.skewness / (self.degrees_of_freedom + 1).clamp_min(1).sqrt()
         low, high = (_untransformed(sign * quantile, ratio) * self.standard_error for sign in (1.0, -1.0))
-        return self.value - low, self.value - high
+        bias = self.bias_bound.nan_to_num(0.0)
+        return self.value - low - bias, self.value - high + bias
 
 
 def _untransformed(quantile: Tensor, ratio: Tensor) -> Tensor:

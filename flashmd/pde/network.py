@@ -1,8 +1,8 @@
 """A network for u(t, x) with closed derivatives: values, gradients and second derivatives in one pass.
 
 The second derivatives are carried forward through the layers together with tangents (the forward Laplacian). x enters
-through a linear layer only, so the tangents along all d columns of sigma span at most as many dimensions as the layer
-is wide: their triangular factor carries the same sum of squares with fewer rows.
+through a linear layer and through the terminal value only, so the tangents along all d columns of sigma span at most
+one dimension more than the layer is wide: an orthogonal basis carries the same sum of squares with fewer rows.
 """
 
 from __future__ import annotations
@@ -14,21 +14,28 @@ import torch
 from torch import Tensor, nn
 
 from flashmd.nn.mlp import MLP
-from flashmd.pde.derivatives import Jet, first_derivatives, forward_second
+from flashmd.pde.derivatives import Jet, first_derivatives, forward_second, join
 from flashmd.pde.problem import Terminal
 from flashmd.pde.surrogate import ClosedJet
 
+_TINY = 1e-20
+_SMALL_WEIGHTS = 0.02
+_ROWS_IN_CACHE = 128
+
 
 class SurrogateNetwork(nn.Module):
-    """Represent u by a tanh network of the scaled inputs, exact at the horizon if `terminal` is given.
+    """Represent u by a tanh network of the scaled inputs.
 
-    With `terminal` g and horizon T, ``u(t, x) = g(x) + (T - t) N(t, x)``; without, ``u = N``.
+    Without a terminal value ``u = N(t, x)``. A terminal value g is one more input, which often carries most of what
+    there is to know about x, ``u = N(t, x, g(x))``; if `hard`, u is exact at the horizon T as well,
+    ``u = g(x) + (T - t) N(t, x, g(x))``.
 
     Args:
         d: dimension of the space.
         widths: widths of the hidden layers.
         T: horizon.
         terminal: g(x), or None.
+        hard: build the terminal value in.
         seed: seed of the initial weights.
 
     Example:
@@ -44,40 +51,63 @@ class SurrogateNetwork(nn.Module):
     scale: Tensor
 
     def __init__(
-        self, d: int, widths: Sequence[int], *, T: float, terminal: Terminal | None = None, seed: int = 0
+        self,
+        d: int,
+        widths: Sequence[int],
+        *,
+        T: float,
+        terminal: Terminal | None = None,
+        hard: bool = True,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.network = MLP([d + 1, *widths, 1], activation_name="tanh", generator=generator)
-        self.T = T
+        n_inputs = d + 1 if terminal is None else d + 2
+        self.network = MLP([n_inputs, *widths, 1], activation_name="tanh", generator=generator)
+        self.d, self.T = d, T
         self.terminal = terminal
-        self.register_buffer("centre", torch.zeros(d + 1))
-        self.register_buffer("scale", torch.ones(d + 1))
+        self.is_exact_at_horizon = hard and terminal is not None
+        first = self.network.layers[0]
+        if terminal is not None and isinstance(first, nn.Linear):
+            # The random weights of many components of x would drown the one input that says most.
+            with torch.no_grad():
+                first.weight[:, 1 : d + 1] *= _SMALL_WEIGHTS
+        self.register_buffer("centre", torch.zeros(n_inputs))
+        self.register_buffer("scale", torch.ones(n_inputs))
 
     def fit_scale(self, t: Tensor, x: Tensor) -> None:
         """Scale inputs so that the given samples (t [n], x [n, d]) have mean 0 and deviation 1."""
-        inputs = torch.cat([t[:, None], x], 1).to(self.centre.dtype)
+        inputs = self._inputs(t, x, None if self.terminal is None else self.terminal(x)).to(self.centre.dtype)
         self.centre.copy_(inputs.mean(0))
         self.scale.copy_(inputs.std(0).clamp_min(1e-3))
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """Return u(t, x), [n]."""
-        inputs = (torch.cat([t[:, None], x], 1) - self.centre) / self.scale
-        raw: Tensor = self.network(inputs)[:, 0]
-        return raw if self.terminal is None else self.terminal(x) + (self.T - t) * raw
+        end = None if self.terminal is None else self.terminal(x)
+        raw: Tensor = self.network((self._inputs(t, x, end) - self.centre) / self.scale)[:, 0]
+        return end + (self.T - t) * raw if self.is_exact_at_horizon and end is not None else raw
 
     def jet(self, t: Tensor, x: Tensor, diagonal: Tensor | None) -> Jet:
         """Return value and derivatives; `second` for the constant diagonal sigma [d] unless it is None."""
-        raw = self._network_jet(t, x, diagonal)
-        if self.terminal is None:
+        if diagonal is None or torch.is_grad_enabled() or len(t) <= _ROWS_IN_CACHE:
+            return self._jet(t, x, diagonal)
+        pairs = zip(t.split(_ROWS_IN_CACHE), x.split(_ROWS_IN_CACHE), strict=True)
+        return join([self._jet(time, place, diagonal) for time, place in pairs])
+
+    def _jet(self, t: Tensor, x: Tensor, diagonal: Tensor | None) -> Jet:
+        end = None if self.terminal is None else self._terminal_jet(t, x, diagonal)
+        raw = self._network_jet(t, x, diagonal, end)
+        if end is None or not self.is_exact_at_horizon:
             return raw
-        end = self._terminal_jet(t, x, diagonal)
         left = self.T - t
         second = None
         if raw.second is not None and end.second is not None:
             second = end.second + left * raw.second
         gradient = end.gradient + left[:, None] * raw.gradient
         return Jet(end.value + left * raw.value, gradient, left * raw.time_derivative - raw.value, second)
+
+    def _inputs(self, t: Tensor, x: Tensor, end: Tensor | None) -> Tensor:
+        return torch.cat([t[:, None], x] if end is None else [t[:, None], x, end[:, None]], 1)
 
     def _terminal_jet(self, t: Tensor, x: Tensor, diagonal: Tensor | None) -> Jet:
         assert self.terminal is not None  # noqa: S101 - asked by the caller
@@ -92,33 +122,54 @@ class SurrogateNetwork(nn.Module):
         second = None if diagonal is None else forward_second(end, t, x, diagonal[None])
         return Jet(jet.value, jet.gradient, jet.time_derivative, second)
 
-    def _network_jet(self, t: Tensor, x: Tensor, diagonal: Tensor | None) -> Jet:
+    def _network_jet(self, t: Tensor, x: Tensor, diagonal: Tensor | None, end: Jet | None) -> Jet:
         layers = [layer for layer in self.network.layers if isinstance(layer, nn.Linear)]
-        values = (torch.cat([t[:, None], x], 1) - self.centre) / self.scale
+        values = (self._inputs(t, x, None if end is None else end.value) - self.centre) / self.scale
         slopes: list[Tensor] = []
         tangents = curvature = None
         for layer in layers[:-1]:
             values = torch.tanh(layer(values))
             slope = 1.0 - values * values
             if diagonal is not None:
-                tangents, curvature = self._carry(layer, tangents, curvature, diagonal)
+                tangents, curvature = self._carry(layer, tangents, curvature, diagonal, end)
                 curvature = slope * (curvature - 2.0 * values * tangents.square().sum(-2))
-                tangents = slope[:, None, :] * tangents
+                if layer is not layers[-2]:
+                    tangents = slope[:, None, :] * tangents
             slopes.append(slope)
         adjoint = layers[-1].weight.expand(x.shape[0], -1)
         for layer, slope in zip(reversed(layers[:-1]), reversed(slopes), strict=True):
             adjoint = (adjoint * slope) @ layer.weight
         adjoint = adjoint / self.scale
+        gradient = adjoint[:, 1 : self.d + 1]
+        if end is not None:
+            gradient = gradient + adjoint[:, -1:] * end.gradient
         second = None if curvature is None else 0.5 * (curvature @ layers[-1].weight[0])
-        return Jet(layers[-1](values)[:, 0], adjoint[:, 1:], adjoint[:, 0], second)
+        return Jet(layers[-1](values)[:, 0], gradient, adjoint[:, 0], second)
 
     def _carry(
-        self, layer: nn.Linear, tangents: Tensor | None, curvature: Tensor | None, diagonal: Tensor
+        self,
+        layer: nn.Linear,
+        tangents: Tensor | None,
+        curvature: Tensor | None,
+        diagonal: Tensor,
+        end: Jet | None,
     ) -> tuple[Tensor, Tensor]:
         """Carry tangents [n or 1, m, width] and second derivatives [n or 1, width] through a linear layer."""
-        if tangents is None or curvature is None:
-            start = layer.weight[:, 1:].T * (diagonal / self.scale[1:])[:, None]
-            if start.shape[0] > start.shape[1]:
-                start = torch.linalg.qr(start)[1]
+        if tangents is not None and curvature is not None:
+            return tangents @ layer.weight.T, curvature @ layer.weight.T
+        weight = layer.weight / self.scale
+        start = weight[:, 1 : self.d + 1].T * diagonal[:, None]
+        basis = None
+        if start.shape[0] > start.shape[1]:
+            basis, start = torch.linalg.qr(start)
+        if end is None or end.second is None:
             return start[None], start.new_zeros(1, start.shape[1])
-        return tangents @ layer.weight.T, curvature @ layer.weight.T
+        along = diagonal * end.gradient
+        column = weight[:, -1]
+        if basis is None:
+            return start + along[:, :, None] * column, 2.0 * end.second[:, None] * column
+        inside = along @ basis
+        outside = (along.square().sum(1) - inside.square().sum(1)).clamp_min(_TINY).sqrt()
+        rows = torch.cat([start.expand(len(along), -1, -1), torch.zeros_like(along[:, :1, None] * column)], 1)
+        shares = torch.cat([inside, outside[:, None]], 1)
+        return rows + shares[:, :, None] * column, 2.0 * end.second[:, None] * column

@@ -19,21 +19,26 @@ def points(n: int, d: int) -> tuple[torch.Tensor, torch.Tensor]:
     return 0.4 * torch.rand(n, generator=generator, dtype=F64), torch.randn(n, d, generator=generator, dtype=F64)
 
 
-def network(d: int, widths: list[int], terminal: object = None) -> SurrogateNetwork:
-    made = SurrogateNetwork(d, widths, T=0.5, terminal=terminal, seed=3).double()  # type: ignore[arg-type]
+def network(d: int, widths: list[int], terminal: object = None, *, hard: bool = True) -> SurrogateNetwork:
+    made = SurrogateNetwork(d, widths, T=0.5, terminal=terminal, hard=hard, seed=3).double()  # type: ignore[arg-type]
     made.fit_scale(*points(50, d))
     return made
+
+
+def products(x: torch.Tensor) -> torch.Tensor:
+    return (x[:, 1:] * x[:, :-1]).sum(1)
 
 
 FUNCTIONS = {
     "few_inputs": network(3, [8, 7]),
     "many_inputs": network(12, [4, 5]),
     "terminal": network(4, [6], lambda x: x.pow(3).sum(1)),
+    "soft_terminal": network(12, [4, 5], products, hard=False),
     "closed_terminal": network(6, [6], SMALL["burgers"].problem.terminal),
     **{f"rough_{name}": SMALL[name].rough for name in REFERENCE_PROBLEMS},
     **{f"exact_{name}": SMALL[name].exact for name in REFERENCE_PROBLEMS if name != "hamilton_jacobi"},
 }
-DIMENSION = {"few_inputs": 3, "many_inputs": 12, "terminal": 4}
+DIMENSION = {"few_inputs": 3, "many_inputs": 12, "terminal": 4, "soft_terminal": 12}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -1,0 +1,33 @@
+"""The examples of flashmd.pde run, in few dimensions, and do what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_hamilton_jacobi(capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = load("pde_hjb").main(8, 4)
+    assert after < 0.3 * before
+    assert "95% interval" in capsys.readouterr().out
+
+
+def test_burgers(capsys: pytest.CaptureFixture[str]) -> None:
+    network, corrected, refitted = load("pde_burgers").main(5, 60)
+    assert corrected < 0.3 * network
+    assert refitted < network
+    assert "in their 95% intervals" in capsys.readouterr().out
