@@ -8,7 +8,13 @@ import torch
 from flashmd.train import MoleculeDataset, save_molecules
 
 BEAD_TYPES = {"H": 1, "C": 2, "N": 3, "O": 4}
-GROUPS = {"small": "small molecules", "peptide": "peptides", "cluster": "clusters", "unseen": "unseen molecules"}
+GROUPS = {
+    "small": "small molecules",
+    "peptide": "peptides",
+    "cluster": "clusters",
+    "contact": "close contacts",
+    "unseen": "unseen molecules",
+}
 _TYPE_OF = np.array([0, 1, 0, 0, 0, 0, 2, 3, 4])  # by atomic number
 _PROVENANCE = {
     "teacher": "GFN2-xTB, tblite 0.8",

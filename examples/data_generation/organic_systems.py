@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import peptides
@@ -43,10 +44,10 @@ class Structure:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """One system and how it is sampled at each of `TEMPERATURES`.
+    """One system and how it is sampled.
 
     Attributes:
-        group: "small", "peptide", "cluster" or "unseen".
+        group: "small", "peptide", "cluster", "contact" or "unseen".
         name: of the system.
         start: makes a start structure from a source of random numbers.
         n_train: trajectories to train on at each temperature.
@@ -54,6 +55,9 @@ class Ensemble:
         record: steps at which a training trajectory is recorded.
         record_test: steps at which a test trajectory is recorded.
         relax: steps downhill from the start.
+        n_starts: starts of a trajectory, one after the other.
+        temperatures: K.
+        largest_force: frames with a larger force component are dropped, kJ/mol/nm.
     """
 
     group: str
@@ -64,6 +68,9 @@ class Ensemble:
     record: Sequence[int]
     record_test: Sequence[int]
     relax: int = 0
+    n_starts: int = 1
+    temperatures: Sequence[float] = TEMPERATURES
+    largest_force: float = 1.6e4
 
 
 def _single(numbers: Sequence[int], positions: np.ndarray) -> Structure:
@@ -118,8 +125,14 @@ def _joined(first: Structure, second: Structure) -> Structure:
     )
 
 
-def cluster(names: Sequence[str], random: np.random.Generator) -> Structure:
-    """Place molecules one after the other, each in contact with those before, some of the contacts far too close."""
+def cluster(names: Sequence[str], random: np.random.Generator, closest: float = 0.55) -> Structure:
+    """Place molecules one after the other, each in contact with those before, some of the contacts far too close.
+
+    Args:
+        names: molecules, see `structure`.
+        random: source of orientations, directions and contacts.
+        closest: shortest contact in units of the sum of two radii.
+    """
     whole: Structure | None = None
     for name in names:
         plain = structure(name)
@@ -129,7 +142,7 @@ def cluster(names: Sequence[str], random: np.random.Generator) -> Structure:
             continue
         direction = random.normal(size=3)
         direction /= np.linalg.norm(direction)
-        wanted, distance = random.uniform(0.55, 1.1), 2.0
+        wanted, distance = random.uniform(closest, 1.1), 2.0
         moved = Structure(plain.numbers, shaken + distance * direction, plain.members)
         while _contact(whole, moved) > wanted:
             distance -= 0.002
@@ -156,6 +169,13 @@ def _of_cluster(name: str) -> Ensemble:
     )
 
 
+def _of_contacts(name: str) -> Ensemble:
+    start = partial(cluster, name.split(":"), closest=0.35)
+    return Ensemble(
+        "contact", name, start, 1, 1, [0], [0], n_starts=60, temperatures=TEMPERATURES[-1:], largest_force=6e3
+    )
+
+
 def ensembles() -> list[Ensemble]:
     """Return everything that is sampled."""
     dipeptide = Ensemble("peptide", "ALA", _random_dipeptide, 22, 3, range(200, 1000, 20), range(200, 1000, 100), 100)
@@ -166,4 +186,5 @@ def ensembles() -> list[Ensemble]:
         _of_amide("cis", 0.0),
         dipeptide,
         *(_of_cluster(name) for name in (*_PAIRS.split(), *_CLUSTERS.split())),
+        *(_of_contacts(name) for name in _PAIRS.split()),
     ]

@@ -20,9 +20,8 @@ from pathlib import Path
 import gfn2
 import numpy as np
 import organic_dataset
-from organic_systems import TEMPERATURES, Ensemble, Structure, ensembles
+from organic_systems import Ensemble, Structure, ensembles
 
-LARGEST_FORCE = 3e4  # kJ/mol/nm; frames with a larger one say more about the start than about molecules
 WALL = 5e3  # kJ/mol/nm^2, keeps clusters together
 
 log = logging.getLogger("organic")
@@ -45,12 +44,12 @@ def sample(ensemble: Ensemble, temperature: float, number: int, *, test: bool) -
     """Run one trajectory and return its recorded frames."""
     key = f"{ensemble.group}/{ensemble.name}/{temperature:g}/{'test' if test else 'train'}/{number}"
     random = np.random.default_rng(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little"))
-    start = ensemble.start(random)
-    teacher = gfn2.Teacher(start.numbers)
-    positions = gfn2.relax(teacher, start.positions, n_steps=ensemble.relax)
-    record = set(ensemble.record_test if test else ensemble.record)
-    path = gfn2.langevin(teacher, positions, temperature, max(record), random=random, restraint=restraint(start))
-    frames = [frame for step, frame in enumerate(path) if step in record and np.abs(frame[2]).max() < LARGEST_FORCE]
+    frames: list[tuple[np.ndarray, float, np.ndarray]] = []
+    for _ in range(ensemble.n_starts):
+        start = ensemble.start(random)
+        frames += _trajectory(
+            ensemble, start, temperature, random, set(ensemble.record_test if test else ensemble.record)
+        )
     shape = (-1, len(start.numbers), 3)
     return {
         "numbers": start.numbers,
@@ -60,13 +59,25 @@ def sample(ensemble: Ensemble, temperature: float, number: int, *, test: bool) -
     }
 
 
+def _trajectory(
+    ensemble: Ensemble, start: Structure, temperature: float, random: np.random.Generator, record: set[int]
+) -> list[tuple[np.ndarray, float, np.ndarray]]:
+    """Return positions, energies and forces at the recorded steps."""
+    teacher = gfn2.Teacher(start.numbers)
+    positions = gfn2.relax(teacher, start.positions, n_steps=ensemble.relax)
+    path = gfn2.langevin(teacher, positions, temperature, max(record), random=random, restraint=restraint(start))
+    return [
+        frame for step, frame in enumerate(path) if step in record and np.abs(frame[2]).max() < ensemble.largest_force
+    ]
+
+
 def run(folder: Path) -> None:
     """Write one file for each trajectory that is not there yet, the first of all systems before the second of any."""
     folder.mkdir(parents=True, exist_ok=True)
     every, begin = ensembles(), time.perf_counter()
     for number in range(max(max(each.n_train, each.n_test) for each in every)):
         for ensemble in every:
-            for temperature in TEMPERATURES:
+            for temperature in ensemble.temperatures:
                 if number < ensemble.n_train:
                     _write(folder, ensemble, temperature, number, test=False)
                 if number < ensemble.n_test:

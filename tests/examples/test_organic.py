@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 from collections.abc import Iterator
@@ -110,7 +111,7 @@ def test_labels_continue_and_join(
         "cluster", "H2O:CH4", lambda random: systems.cluster(["H2O", "CH4"], random), 1, 1, [0, 5, 10], [5, 10]
     )
     monkeypatch.setattr(driver, "ensembles", lambda: [small, pair])
-    monkeypatch.setattr(driver, "TEMPERATURES", (300.0, 500.0))
+    small, pair = (dataclasses.replace(each, temperatures=(300.0, 500.0)) for each in (small, pair))
     driver.run(tmp_path / "frames")
     files = sorted((tmp_path / "frames").iterdir())
     assert len(files) == 2 * (2 + 1 + 1 + 1)
@@ -132,9 +133,9 @@ def test_labels_continue_and_join(
     np.testing.assert_allclose(water.forces.numpy(), forces, atol=0.5)
 
 
-def test_frames_with_huge_forces_are_dropped(scripts: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_with_huge_forces_are_dropped(scripts: dict[str, ModuleType]) -> None:
     systems, driver = scripts["organic_systems"], scripts["organic_xtb"]
     small = systems.Ensemble("small", "H2O", lambda _: systems.structure("H2O"), 1, 0, range(5), [])
     assert len(driver.sample(small, 300.0, 0, test=False)["energy"]) == 5
-    monkeypatch.setattr(driver, "LARGEST_FORCE", 1.0)
+    small = dataclasses.replace(small, largest_force=1.0)
     assert driver.sample(small, 300.0, 0, test=False)["positions"].shape == (0, 3, 3)
