@@ -54,6 +54,9 @@ def bench(
     points: Annotated[int, typer.Option(help="Points at which errors are measured.")] = 250,
     seeds: Annotated[int, typer.Option(help="Seeds of the test of the intervals.")] = 200,
     iterations: Annotated[int, typer.Option(help="Training steps; 0 takes a closed approximation.")] = 1000,
+    variance: Annotated[
+        list[str] | None, typer.Option(help="Variance reduction: antithetic (the default), sobol, coefficient, none.")
+    ] = None,
     hard: Annotated[bool, typer.Option(help="Build the terminal value into the network.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of training and noise.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Folder for the numbers and a figure.")] = None,
@@ -64,8 +67,11 @@ def bench(
     """
     from flashmd.pde import BenchmarkPlan, CorrectionSettings, SurrogateTraining, reference_problem, run_benchmark
 
+    reductions = tuple(name for name in variance or ["antithetic"] if name != "none")
     training = SurrogateTraining(iterations=iterations, hard_terminal=hard, seed=seed) if iterations else None
-    settings = CorrectionSettings(rtol=0.0, evaluations_per_point=evaluations, steps=steps, seed=seed, replicates=2)
+    settings = CorrectionSettings(
+        rtol=0.0, evaluations_per_point=evaluations, steps=steps, seed=seed, replicates=2, variance=reductions
+    )
     plan = BenchmarkPlan(training, settings, method, form, n_points=points, seeds=seeds)
     results = []
     typer.echo("  ".join(name.rjust(_width(name)) for name in _COLUMNS))

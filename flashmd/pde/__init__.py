@@ -1,5 +1,6 @@
 """Parabolic problems and the correction of surrogates: values with honest error bars at inference."""
 
+from flashmd.pde.adapters import column_surrogate as column_surrogate
 from flashmd.pde.benchmark import BenchmarkPlan as BenchmarkPlan
 from flashmd.pde.benchmark import BenchmarkResult as BenchmarkResult
 from flashmd.pde.benchmark import run_benchmark as run_benchmark
