@@ -63,11 +63,13 @@ class Draws:
         value: [n, count].
         square: [n, count], mean square of the paths of a draw.
         gradient: [n, count, d], with respect to x, or None.
+        evaluations: how many the draws took together, or None for the sampler's cost each.
     """
 
     value: Tensor
     square: Tensor
     gradient: Tensor | None = None
+    evaluations: int | None = None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ class Rounds:
         within: maps indices of points to whether their present moments are within the tolerance.
         moments: running moments of all points.
         reserved: evaluations for each point that were spent before.
+        first_round: draws of each point in the first round.
     """
 
     sampler: Sampler
@@ -57,6 +58,7 @@ class Rounds:
     within: Callable[[Tensor], Tensor]
     moments: DefectMoments
     reserved: int = 0
+    first_round: int = _FIRST_ROUND
 
     def run(self, active: Tensor, begin: float) -> tuple[Round, ...]:
         """Draw for the points `active` and return the history.
@@ -72,10 +74,9 @@ class Rounds:
         affordable = self._affordable()
         drawn = evaluations = 0
         while len(active) and drawn < affordable and not self._is_late(begin):
-            count = min(max(drawn, _FIRST_ROUND), affordable - drawn)
-            self._draw(active, drawn, count)
+            count = min(max(drawn, self.first_round), affordable - drawn)
+            evaluations += self._draw(active, drawn, count)
             drawn += count
-            evaluations += count * self.sampler.cost * len(active)
             largest = float(self.moments.defect.standard_error().max())
             history.append(Round(drawn, len(active), evaluations, largest, time.perf_counter() - begin))
             active = active[~self.within(active)]
@@ -95,12 +96,17 @@ class Rounds:
         limit = self.settings.max_seconds
         return limit is not None and bool(self.moments.defect.count.max() > 0) and time.perf_counter() - begin > limit
 
-    def _draw(self, active: Tensor, first: int, count: int) -> None:
-        """Draw in chunks that keep within the memory that is allowed."""
+    def _draw(self, active: Tensor, first: int, count: int) -> int:
+        """Draw in chunks that keep within the memory that is allowed; return the evaluations that they took."""
+        evaluations = 0
         rows = max(1, self.settings.largest_tensor // self.points.x.shape[1])
         per_chunk = min(count, max(1, rows // self.sampler.rows))
         group = max(1, rows // (self.sampler.rows * per_chunk))
         for index in active.split(group):
             for begin in range(first, first + count, per_chunk):
                 size = min(per_chunk, first + count - begin)
-                self.moments.add(index, self.sampler.draw(self.points.select(index), begin, size))
+                draws = self.sampler.draw(self.points.select(index), begin, size)
+                self.moments.add(index, draws)
+                taken = draws.evaluations
+                evaluations += size * self.sampler.cost * len(index) if taken is None else taken
+        return evaluations

@@ -1,0 +1,275 @@
+r"""Paths that run until they are absorbed, and the payoffs that correct a surrogate.
+
+For the solution :math:`u(x) = E[\Phi(X_\tau) + \int_0^\tau s\,dr]` and any surrogate :math:`\hat u`, Ito's formula
+gives
+
+.. math::
+    u(x) = E\Big[\Phi(X_\tau) + \int_0^\tau s\,dr - \int_0^\tau \nabla\hat u\cdot\sigma\,dW\Big]
+         = \hat u(x) + E\Big[(\Phi - \hat u)(X_\tau) + \int_0^\tau (L\hat u + s)\,dr\Big],
+
+the martingale and the residual form. In the first one the sum over steps has mean zero for any step and any surrogate.
+Rows of a pool advance together; those that have ended make room for the next. A random number is a function of seed,
+point, draw and the path's own step, so neither the pool nor the order of the points matters.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flashmd.errors import message
+from flashmd.kinetics.dynamics import Dynamics, State, Step
+from flashmd.kinetics.problem import StoppedProblem, overlap
+from flashmd.kinetics.sets import OVERSHOOT, Exits
+from flashmd.kinetics.settings import BLOCK, PathSettings
+from flashmd.ops import philox_normal
+from flashmd.pde.streams import mix, uniforms
+from flashmd.pde.surrogate import Surrogate
+
+_ALIVE, _HORIZON, _TRUNCATED, _KILLED = -1, -2, -3, -4
+_NOISE, _ROULETTE, _START = 1, 2, 3
+_VECTORS = ("row", "key", "sign", "age", "exit", "value", "weight")
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Where paths begin; one row for each.
+
+    Attributes:
+        x: [rows, d].
+        key: [rows], int64, name of the random stream.
+        sign: [rows], 1 or -1 for mirrored noise.
+        before: [rows], surrogate at the start.
+    """
+
+    x: Tensor
+    key: Tensor
+    sign: Tensor
+    before: Tensor
+
+
+@dataclass(frozen=True)
+class Payoffs:
+    """What came of paths.
+
+    Attributes:
+        defect: [rows], draws of solution minus surrogate.
+        excess: [rows], bound on what truncation hides.
+        steps: [rows], int64.
+        truncated: [rows], bool.
+    """
+
+    defect: Tensor
+    excess: Tensor
+    steps: Tensor
+    truncated: Tensor
+
+
+@dataclass
+class _Pool:
+    """Paths under way.
+
+    Attributes:
+        row: index of each path among all starts.
+        key: its random stream.
+        sign: of its noise.
+        age: steps taken.
+        exit: why it ended: number of a set, or one of the codes of this module.
+        value: what it has earned.
+        weight: of what it earns from now on.
+        state: of the dynamics.
+    """
+
+    row: Tensor
+    key: Tensor
+    sign: Tensor
+    age: Tensor
+    exit: Tensor
+    value: Tensor
+    weight: Tensor
+    state: State
+
+    def select(self, chosen: Tensor) -> _Pool:
+        """Return some of the paths; `chosen` are indices."""
+        parts = {name: getattr(self, name)[chosen] for name in _VECTORS}
+        return _Pool(**parts, state=tuple(each[chosen] for each in self.state))
+
+    def join(self, other: _Pool) -> _Pool:
+        """Return the paths of both."""
+        parts: dict[str, Any] = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _VECTORS}
+        pairs = zip(self.state, other.state, strict=True)
+        return _Pool(**parts, state=tuple(torch.cat(pair) for pair in pairs))
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """Run paths of a problem.
+
+    Attributes:
+        dynamics: equation of motion.
+        problem: what paths earn.
+        surrogate: of time left and point, or None.
+        settings: of the paths.
+    """
+
+    dynamics: Dynamics
+    problem: StoppedProblem
+    surrogate: Surrogate | None
+    settings: PathSettings
+
+    def run(self, starts: Starts) -> Payoffs:
+        """Run one path from each start until all have ended.
+
+        Raises:
+            ValueError: the potential, the surrogate or a level is not finite on a path (the message names it), or a
+                path reached a point that two sets share.
+        """
+        rows, d = starts.x.shape
+        capacity = max(1, self.settings.largest_tensor // d)
+        result = Payoffs(
+            torch.zeros_like(starts.before),
+            torch.zeros_like(starts.before),
+            torch.zeros_like(starts.key),
+            torch.zeros(rows, dtype=torch.bool, device=starts.x.device),
+        )
+        pool, begun = self._begin(starts, 0, min(rows, capacity)), min(rows, capacity)
+        while len(pool.row):
+            self._advance(pool)
+            self._play_roulette(pool)
+            ended = (pool.exit != _ALIVE).nonzero()[:, 0]
+            if len(ended):
+                self._finish(pool.select(ended), result)
+                pool = pool.select((pool.exit == _ALIVE).nonzero()[:, 0])
+                free = min(capacity - len(pool.row), rows - begun)
+                if free:
+                    pool, begun = pool.join(self._begin(starts, begun, free)), begun + free
+        return result
+
+    def _begin(self, starts: Starts, first: int, count: int) -> _Pool:
+        chosen = slice(first, first + count)
+        x, key, sign = starts.x[chosen], starts.key[chosen], starts.sign[chosen]
+        noise = torch.zeros_like(x)
+        if self.dynamics.has_velocities:
+            noise = sign[:, None] * self._normals(mix(key + _START), 0, x.shape[1])
+        martingale = self.surrogate is not None and self.settings.form == "martingale"
+        return _Pool(
+            row=torch.arange(first, first + count, device=x.device),
+            key=key,
+            sign=sign,
+            age=torch.zeros_like(key),
+            exit=torch.full_like(key, _ALIVE),
+            value=-starts.before[chosen] if martingale else torch.zeros_like(sign),
+            weight=torch.ones_like(sign),
+            state=self.dynamics.start(x, noise),
+        )
+
+    def _normals(self, keys: Tensor, counter: int, d: int) -> Tensor:
+        return philox_normal(self.settings.seed, keys, counter, d, dtype=torch.float64)
+
+    def _advance(self, pool: _Pool) -> None:
+        """Take a block of steps, in place; a path that ends stays where it is."""
+        time_step, last = self.problem.clock(self.settings.time_step)
+        limit = self.settings.max_steps if last is None else min(last, self.settings.max_steps)
+        end = _HORIZON if limit == last else _TRUNCATED
+        noise = self.dynamics.noise.to(pool.value)
+        shift = OVERSHOOT * math.sqrt(time_step) if self.settings.shift and bool((noise > 0.0).any()) else 0.0
+        exits = Exits(self.problem.sets, noise, shift)
+        keys = mix(pool.key ^ mix(pool.age + _NOISE))
+        shared = torch.zeros((), dtype=torch.bool, device=pool.value.device)
+        for number in range(BLOCK):
+            alive = pool.exit == _ALIVE
+            draws = pool.sign[:, None] * self._normals(keys, number, pool.state[0].shape[1])
+            step = self.dynamics.step(pool.state, time_step, draws)
+            gain = self._gain(step, self._time_left(pool.age, time_step), time_step)
+            pool.value = torch.where(alive, pool.value + pool.weight * gain, pool.value)
+            pairs = zip(step.state, pool.state, strict=True)
+            pool.state = tuple(torch.where(alive[:, None], new, old) for new, old in pairs)
+            pool.age = pool.age + alive.to(pool.age)
+            which, common = exits.find(pool.state[0])
+            which = torch.where((which < 0) & (pool.age >= limit), end, which)
+            pool.exit = torch.where(alive, which, pool.exit)
+            shared = shared | common
+        _check_finite("potential", pool.state[0])
+        _check_finite("surrogate", pool.value)
+        if bool(shared):
+            raise overlap("a path that reached a point of both")
+
+    def _time_left(self, age: Tensor, time_step: float) -> Tensor:
+        if self.problem.horizon is None:
+            return torch.zeros_like(age, dtype=torch.float64)
+        return self.problem.horizon - time_step * age.to(torch.float64)
+
+    def _gain(self, step: Step, left: Tensor, time_step: float) -> Tensor:
+        """What a step earns, [n]."""
+        running = self.problem.running * time_step
+        if self.surrogate is None:
+            return torch.full_like(left, running)
+        if self.settings.form == "martingale":
+            slope = self.surrogate.gradient(left, step.before).gradient
+            return running - (slope * step.kick).sum(1)
+        assert step.drift is not None  # noqa: S101 - the form was checked with the dynamics
+        sigma = self.dynamics.noise.to(left).expand(step.before.shape[1])[None]
+        jet = self.surrogate.jet(left, step.before, sigma)
+        assert jet.second is not None  # noqa: S101 - `jet` always has it
+        generator = (step.drift * jet.gradient).sum(1) + jet.second
+        if self.problem.horizon is not None:
+            generator = generator - jet.time_derivative
+        return running + time_step * generator
+
+    def _play_roulette(self, pool: _Pool) -> None:
+        """End some paths at random and give the others their weight, in place."""
+        chance = self.settings.continuation
+        if chance >= 1.0:
+            return
+        drawn = uniforms(self.settings.seed, mix(pool.key ^ mix(mix(pool.age + _ROULETTE))), 0)
+        alive = pool.exit == _ALIVE
+        lives = drawn < chance
+        pool.exit = torch.where(alive & ~lives, _KILLED, pool.exit)
+        weight = torch.where(alive & lives, pool.weight / chance, pool.weight)
+        if self.surrogate is not None and self.settings.form == "martingale":
+            pool.value = pool.value + (pool.weight - weight) * self._surrogate_at(pool)
+        pool.weight = weight
+
+    def _surrogate_at(self, pool: _Pool) -> Tensor:
+        if self.surrogate is None:
+            return torch.zeros_like(pool.value)
+        time_step, _ = self.problem.clock(self.settings.time_step)
+        return self.surrogate.value(self._time_left(pool.age, time_step), self.dynamics.point(pool.state)).detach()
+
+    def _finish(self, pool: _Pool, result: Payoffs) -> None:
+        """Write down what paths that have ended have earned."""
+        guess = self._surrogate_at(pool)
+        payoff = guess
+        for number, earned in enumerate(self.problem.payoffs):
+            payoff = torch.where(pool.exit == number, earned, payoff)
+        if self.problem.horizon is not None:
+            payoff = torch.where(pool.exit == _HORIZON, self.problem.final_at(pool.state[0]), payoff)
+        truncated = pool.exit == _TRUNCATED
+        rest = payoff - guess if self.settings.form == "residual" else payoff
+        value = pool.value + pool.weight * rest
+        _check_finite("surrogate", guess)
+        _check_finite("observable", payoff)
+        result.defect[pool.row] = value
+        result.excess[pool.row] = torch.where(truncated, pool.weight * self._hidden(guess), 0.0)
+        result.steps[pool.row] = pool.age
+        result.truncated[pool.row] = truncated
+
+    def _hidden(self, guess: Tensor) -> Tensor:
+        """Bound on the error of the surrogate, [n]; NaN where there is none."""
+        known = float("nan") if self.settings.largest_error is None else self.settings.largest_error
+        bound = torch.full_like(guess, known)
+        if self.problem.limits is None:
+            return bound
+        low, high = self.problem.limits
+        return torch.fmin(bound, torch.maximum(high - guess, guess - low))
+
+
+def _check_finite(name: str, values: Tensor) -> None:
+    # A sum is finite unless one of its terms is not: cheaper than a test of each entry.
+    if not bool(values.sum().isfinite()):
+        fix = "make it finite wherever paths go, also far from the points, or reduce `time_step`"
+        raise ValueError(message(f"`{name}`", "finite values", "NaN or infinity", fix))

@@ -1,0 +1,93 @@
+"""Draws of the defect of a surrogate from paths, in the form that rounds of draws ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flashmd.kinetics.paths import Simulator, Starts
+from flashmd.pde.estimate import DefectMoments, Moments
+from flashmd.pde.feynman_kac import Draws, Points
+from flashmd.pde.streams import child_streams, point_streams
+
+_PATHS = 11
+
+
+@dataclass(frozen=True)
+class PathDraws(Draws):
+    """Draws with what truncation may hide in each, [n, count]."""
+
+    excess: Tensor | None = None
+
+
+class PathMoments(DefectMoments):
+    """Moments of the draws and of what truncation may hide."""
+
+    def __init__(self, n: int, device: torch.device) -> None:
+        super().__init__(n, 0, device, gradient=False)
+        self.excess = Moments(n, (), device)
+
+    def add(self, index: Tensor, draws: Draws) -> None:
+        """Include draws of the points `index`."""
+        super().add(index, draws)
+        if isinstance(draws, PathDraws) and draws.excess is not None:
+            self.excess.add(index, draws.excess)
+
+
+@dataclass
+class PathSampler:
+    """Draws at many points; it counts what they take.
+
+    Attributes:
+        simulator: runs the paths.
+        paths: run so far.
+        steps: taken by all of them.
+        truncated: how many of them were cut short.
+    """
+
+    simulator: Simulator
+    paths: int = 0
+    steps: int = 0
+    truncated: int = 0
+
+    @property
+    def cost(self) -> int:
+        """Paths of one draw."""
+        return self.simulator.settings.paths_per_draw
+
+    @property
+    def rows(self) -> int:
+        """One: the simulator keeps within the memory by itself."""
+        return 1
+
+    def draw(self, points: Points, first: int, count: int) -> PathDraws:
+        """Return draws number `first` to ``first + count - 1``."""
+        mirrored = self.cost
+        keys = child_streams(point_streams(points.t, points.x), _PATHS, first, count).flatten()
+        sign = torch.tensor([1.0, -1.0][:mirrored], dtype=torch.float64, device=points.x.device)
+        starts = Starts(
+            points.x.repeat_interleave(count * mirrored, 0),
+            keys.repeat_interleave(mirrored),
+            sign.repeat(points.n * count),
+            surrogate_at(self.simulator, points).repeat_interleave(count * mirrored),
+        )
+        with torch.no_grad():
+            payoffs = self.simulator.run(starts)
+        taken = int(payoffs.steps.sum())
+        self.paths += len(payoffs.steps)
+        self.steps += taken
+        self.truncated += int(payoffs.truncated.sum())
+        defect = payoffs.defect.reshape(points.n, count, mirrored)
+        excess = payoffs.excess.reshape(points.n, count, mirrored).mean(2)
+        return PathDraws(defect.mean(2), defect.square().mean(2), evaluations=taken, excess=excess)
+
+
+def surrogate_at(simulator: Simulator, points: Points) -> Tensor:
+    """Return the surrogate at the starts, [n], of particles at rest; zero without one."""
+    if simulator.surrogate is None:
+        return torch.zeros_like(points.t)
+    x = points.x
+    place = torch.cat([x, torch.zeros_like(x)], 1) if simulator.dynamics.has_velocities else x
+    return simulator.surrogate.value(points.t, place).detach()
