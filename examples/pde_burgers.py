@@ -30,7 +30,7 @@ def main(d: int, iterations: int) -> tuple[float, float, float]:
     exact = case.exact(t, x)
     inside = float(((low < exact) & (exact < high)).double().mean())
 
-    t_fit, x_fit = case.points(400, seed=1_000_004)
+    t_fit, x_fit = case.points(1000, seed=1_000_004)
     labels = correct(case.problem, surrogate, t_fit, x_fit, settings=settings)
     refit = SurrogateTraining(iterations=4 * iterations, batch=128, learning_rate=2e-3)
     refitted = distill(surrogate, labels, t_fit, x_fit, refit)

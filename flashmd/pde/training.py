@@ -131,9 +131,9 @@ def distill(surrogate: Surrogate, estimate: Estimate, t: Tensor, x: Tensor, trai
         raise ValueError(message("the surrogate", "a torch module to refit", got, fix))
     network = copy.deepcopy(surrogate.function).requires_grad_(True)
     refitted = Surrogate(network, derivatives=surrogate.derivatives, smooth=surrogate.smooth)
-    # Errors below a hundredth of their median count as this: a single point must not decide alone.
-    error = estimate.standard_error.clamp_min(1e-2 * float(estimate.standard_error.median()) + 1e-12)
-    weight = error.square().mean() / error.square()
+    # What the network cannot represent is an error as well: without a floor the exact values near the horizon decide.
+    floor = estimate.standard_error.median().clamp_min(torch.finfo(torch.float64).tiny)
+    weight = 1.0 / (1.0 + (estimate.standard_error / floor).square())
     labels = [value.to(torch.float32) for value in (t.expand(x.shape[0]), x, estimate.value, weight / weight.mean())]
 
     def loss(batch: tuple[Tensor, ...]) -> Tensor:

@@ -29,5 +29,5 @@ def test_hamilton_jacobi(capsys: pytest.CaptureFixture[str]) -> None:
 def test_burgers(capsys: pytest.CaptureFixture[str]) -> None:
     network, corrected, refitted = load("pde_burgers").main(5, 60)
     assert corrected < 0.3 * network
-    assert refitted < network
+    assert refitted < 0.5 * network
     assert "in their 95% intervals" in capsys.readouterr().out

@@ -50,7 +50,7 @@ def test_residual_of_the_exact_solution_vanishes() -> None:
 
 
 def test_refitting_leaves_the_surrogate_and_reduces_its_error() -> None:
-    training = SurrogateTraining(widths=(24, 24), iterations=8, batch=64, learning_rate=1e-2)
+    training = SurrogateTraining(widths=(24, 24), iterations=60, batch=64, learning_rate=1e-2)
     surrogate = train_surrogate(BURGERS.problem, BURGERS.points, training)
     t, x = BURGERS.points(300, 1)
     before = surrogate.value(t, x)
@@ -60,7 +60,7 @@ def test_refitting_leaves_the_surrogate_and_reduces_its_error() -> None:
     new_t, new_x = BURGERS.points(300, 2)
     exact = BURGERS.exact(new_t, new_x)
     errors = [(s.value(new_t, new_x) - exact).norm() for s in (surrogate, refitted)]
-    assert errors[1] < 0.7 * errors[0]
+    assert errors[1] < 0.5 * errors[0]
 
 
 def test_wrong_arguments() -> None:
