@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -14,7 +14,7 @@ from flashmd.interfaces.model import LoadedModel, open_model
 from flashmd.interfaces.openmm.compute import PotentialCompute, TorchPotentialCompute
 from flashmd.interfaces.openmm.engine import openmm_module
 from flashmd.interfaces.openmm.native import native_force
-from flashmd.interfaces.openmm.particles import describe
+from flashmd.interfaces.openmm.particles import describe, listed
 from flashmd.potential import Potential
 from flashmd.system import System
 
@@ -41,7 +41,7 @@ def create_force(
     model: Model,
     topology: openmm.app.Topology | System,
     *,
-    particles: Sequence[int] | None = None,
+    particles: Iterable[int] | None = None,
     force_group: int = 0,
     periodic: bool | None = None,
     device: str | torch.device = "cpu",
@@ -85,7 +85,8 @@ def create_force(
         "dtype": dtype,
         "backend": backend,
     }
-    return _force(_prepared(model, topology, particles, options), particles, force_group, backend)
+    chosen = listed(particles)
+    return _force(_prepared(model, topology, chosen, options), chosen, force_group, backend)
 
 
 def create_system(
@@ -106,6 +107,7 @@ def create_system(
         **options: those of `create_force`.
 
     Raises:
+        TypeError: an option is unknown.
         ValueError: a mass is missing, or one of the reasons that `create_force` has.
 
     Example:
@@ -116,6 +118,7 @@ def create_system(
         163
     """
     openmm = openmm_module()
+    check_names(options, ForceOptions.__annotations__)
     system = openmm.System()
     for mass in add_force(system, model, topology, **options):
         system.addParticle(mass)
@@ -132,7 +135,7 @@ def add_force(
     model: Model,
     topology: openmm.app.Topology | System,
     *,
-    particles: Sequence[int] | None = None,
+    particles: list[int] | None = None,
     **options: Unpack[ForceOptions],
 ) -> list[float]:
     """Add the force of `create_force` to a System and return the masses of its particles, Da.
@@ -146,6 +149,18 @@ def add_force(
     return masses
 
 
+def check_names(options: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse options that nothing would read.
+
+    Raises:
+        TypeError: one is unknown.
+    """
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        names = ", ".join(known)
+        raise TypeError(message("options", f"some of {names}", f"`{unknown[0]}`", "remove it or correct its name"))
+
+
 def _masses_of(compute: PotentialCompute) -> list[float]:
     masses: list[float] = compute.system.masses.tolist()
     for particle, mass in enumerate(masses):
@@ -157,7 +172,7 @@ def _masses_of(compute: PotentialCompute) -> list[float]:
 
 
 def _prepared(
-    model: Model, topology: openmm.app.Topology | System, particles: Sequence[int] | None, options: ForceOptions
+    model: Model, topology: openmm.app.Topology | System, particles: list[int] | None, options: ForceOptions
 ) -> PotentialCompute:
     """Check all arguments and return the function of the force."""
     backend = options.get("backend", "auto")
@@ -172,11 +187,11 @@ def _prepared(
         periodic = _box_of(topology) is not None
     chosen = TorchPotentialCompute if _wants_torch(backend, loaded) else PotentialCompute
     # OpenMM 8.6.1 hands over some particles of a force without a box wrongly where a GPU platform has wrapped them.
-    selection = None if particles is None or periodic else [int(index) for index in particles]
+    selection = None if periodic else particles
     return chosen(loaded, described, periodic=periodic, selection=selection)
 
 
-def _force(compute: PotentialCompute, particles: Sequence[int] | None, force_group: int, backend: str) -> openmm.Force:
+def _force(compute: PotentialCompute, particles: list[int] | None, force_group: int, backend: str) -> openmm.Force:
     if backend in ("auto", "native") and not isinstance(compute, TorchPotentialCompute):
         try:
             return _native_force(compute, particles, force_group)
@@ -190,7 +205,7 @@ def _force(compute: PotentialCompute, particles: Sequence[int] | None, force_gro
     return _python_force(compute, particles, force_group)
 
 
-def _native_force(compute: PotentialCompute, particles: Sequence[int] | None, force_group: int) -> openmm.Force:
+def _native_force(compute: PotentialCompute, particles: list[int] | None, force_group: int) -> openmm.Force:
     device = compute.model.options.device
     if device.type != "cpu":
         fix = "use `backend='python'`, or `device='cpu'`"
@@ -205,8 +220,8 @@ def _native_force(compute: PotentialCompute, particles: Sequence[int] | None, fo
     )
 
 
-def _python_force(compute: PotentialCompute, particles: Sequence[int] | None, force_group: int) -> openmm.Force:
-    indices = [] if particles is None or compute.selection else [int(index) for index in particles]
+def _python_force(compute: PotentialCompute, particles: list[int] | None, force_group: int) -> openmm.Force:
+    indices = [] if particles is None or compute.selection else particles
     if isinstance(compute, TorchPotentialCompute):
         from openmmtorch import PythonTorchForce
 

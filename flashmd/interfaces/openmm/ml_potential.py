@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from openmmml.mlpotential import MLPotentialImpl
 
-from flashmd.errors import message
-from flashmd.interfaces.openmm.force import add_force
+from flashmd.interfaces.openmm.force import add_force, check_names
 
 if TYPE_CHECKING:
     import openmm
@@ -28,7 +27,7 @@ class FlashMDPotential(MLPotentialImpl):  # type: ignore[misc]
     """
 
     def __init__(self, model: str, options: Mapping[str, Any]) -> None:
-        _check(options)
+        check_names(options, OPTIONS)
         self._model = model
         self._options = options
 
@@ -53,7 +52,7 @@ class FlashMDPotential(MLPotentialImpl):  # type: ignore[misc]
             TypeError: an option is unknown.
         """
         if atoms is None:
-            _check(args)
+            check_names(args, OPTIONS)
         every = {**self._options, **args}
         options: dict[str, Any] = {name: every[name] for name in OPTIONS if name in every}
         if options.get("periodic") is None:
@@ -69,10 +68,3 @@ class FlashMDPotential(MLPotentialImpl):  # type: ignore[misc]
     def getMLLongRange(self) -> bool:  # noqa: N802
         """Return that interactions end at the cutoff."""
         return False
-
-
-def _check(options: Iterable[str]) -> None:
-    unknown = sorted(set(options) - set(OPTIONS))
-    if unknown:
-        known = ", ".join(OPTIONS)
-        raise TypeError(message("options", f"some of {known}", f"`{unknown[0]}`", "remove it or correct its name"))

@@ -7,7 +7,8 @@ names travel, and the lists are made again.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,24 @@ class Molecule:
                 element = mdtraj.element.Element.getBySymbol(symbol) if known else mdtraj.element.virtual
                 topology.add_atom(name, element, added)
         return topology
+
+
+def listed(particles: Iterable[int] | None) -> list[int] | None:
+    """Return indices of whatever integer type as a list, which can be read twice.
+
+    Raises:
+        TypeError: one is no integer, as in a mask.
+    """
+    if particles is None:
+        return None
+    found = []
+    for index in particles:
+        try:
+            found.append(operator.index(index))
+        except TypeError:
+            fix = "pass indices (`numpy.flatnonzero(mask)` makes them of a mask)"
+            raise TypeError(message("`particles`", "integers", repr(index), fix)) from None
+    return found
 
 
 def check_particles(particles: Sequence[int], n_particles: int) -> None:

@@ -37,6 +37,29 @@ def test_particles_that_the_topology_has_not(organic: LoadedModel, particles: li
         create_force(organic, topology_of(symbols_of(8)), particles=particles)
 
 
+def test_particles_that_are_no_indices(organic: LoadedModel) -> None:
+    mask = np.array([True, True, False, False, False, False, False, False])
+    with pytest.raises(TypeError, match=r"`particles`: expected integers, got .*True.*numpy\.flatnonzero"):
+        create_force(organic, topology_of(symbols_of(8)), particles=mask)
+    with pytest.raises(TypeError, match="`particles`: expected integers, got 0.5"):
+        create_force(organic, topology_of(symbols_of(8)), particles=[1, 0.5])
+
+
+@pytest.mark.parametrize("backend", ["native", "python"])
+def test_particles_from_a_generator(organic: LoadedModel, backend: str) -> None:
+    """They are read more than once."""
+    topology = topology_of(symbols_of(8))
+    text = openmm.XmlSerializer.serialize(create_force(organic, topology, particles=iter([5, 2]), backend=backend))
+    again = openmm.XmlSerializer.serialize(create_force(organic, topology, particles=[5, 2], backend=backend))
+    assert text == again
+
+
+@pytest.mark.parametrize("option", ["cutoff", "particles"])
+def test_options_that_a_system_has_not(organic: LoadedModel, option: str) -> None:
+    with pytest.raises(TypeError, match=f"options: expected some of force_group, periodic, .*, got `{option}`"):
+        create_system(topology_of(["O"]), organic, **{option: [0]})
+
+
 def test_particles_of_a_system(organic: LoadedModel) -> None:
     given = System.single(torch.zeros(3, 3), torch.tensor([8, 1, 1]))
     with pytest.raises(ValueError, match="`particles`: expected 3 indices, got 2"):
