@@ -117,6 +117,7 @@ def open_model(
 
     Raises:
         CheckpointError: the file cannot be read.
+        TypeError: `model` is neither a path nor a potential.
         ValueError: an option is unknown or the device is not there.
 
     Example:
@@ -130,10 +131,17 @@ def open_model(
     if isinstance(model, Potential):
         own = copy.deepcopy(model).to(device=options.device, dtype=options.dtype).eval()
         return LoadedModel(own, options, None)
-    path = resolve(model).resolve()
+    path = _path_of(model)
     opened = LoadedModel(load(path, dtype=options.dtype, device=options.device), options, path)
     _IN_USE[str(path), str(opened.sha256), options] = opened
     return opened
+
+
+def _path_of(model: object) -> Path:
+    if not isinstance(model, str | Path):
+        fix = "pass a path, the name of a shipped model, or what `flashmd.potential.load` returns"
+        raise TypeError(message("`model`", "a model file or a potential", type(model).__name__, fix))
+    return resolve(model).resolve()
 
 
 def _reopen(path: str, sha256: str, options: ModelOptions) -> LoadedModel:

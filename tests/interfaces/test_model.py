@@ -152,6 +152,11 @@ def test_cuda_without_cuda() -> None:
         open_model(small_network(), device="cuda")
 
 
+def test_neither_file_nor_potential() -> None:
+    with pytest.raises(TypeError, match=r"`model`: expected a model file or a potential, got Linear\. To fix it, pass"):
+        open_model(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
 def test_elements() -> None:
     assert types_of(["O", "H", "H"], small_network()).tolist() == [8, 1, 1]
     with pytest.raises(ValueError, match=re.escape("atom 1: expected an element of H, C, N, O, got 'S'")):

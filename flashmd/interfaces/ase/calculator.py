@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -150,6 +151,7 @@ class FlashMDCalculator(Calculator):
             For each structure a dictionary with energy, free_energy, forces and, on request, stress.
 
         Raises:
+            TypeError: `images` are single atoms.
             ValueError: there are no structures, or one of them is refused.
             PropertyNotImplementedError: the stress of a structure without a volume.
 
@@ -161,6 +163,9 @@ class FlashMDCalculator(Calculator):
             >>> native["energy"] < other["energy"]
             True
         """
+        if isinstance(cast("object", images), ase.Atoms):
+            fix = "pass `[atoms]`, or ask the atoms for their energy"
+            raise TypeError(message("`images`", "a sequence of ase.Atoms", "ase.Atoms", fix))
         place = Placement(self.model, self.bead_types)
         systems, volumes = [], []
         for atoms in images:
@@ -200,9 +205,10 @@ class FlashMDCalculator(Calculator):
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take a lock of its own."""
+        """Take a lock of its own, and a cache, which a shallow copy would otherwise share."""
         self.__dict__.update(state)
         self._lock = threading.RLock()
+        self._placement, self.results = copy.copy(self._placement), dict(self.results)
 
     def _get_name(self) -> str:
         return "flashmd"

@@ -327,9 +327,27 @@ def test_properties_of_the_last_atoms() -> None:
     assert (calc.atoms, calc.results) == (None, {})
 
 
+def test_a_shallow_copy_has_a_cache_of_its_own() -> None:
+    """It would otherwise tell the original that its results are those of the atoms that the copy saw."""
+    first, second = molecules()["open"], molecules()["open"]
+    second.rattle(0.05, seed=3)
+    second = with_calculator(second)
+    expected = second.get_potential_energy()
+    original = copy.deepcopy(calculator("atoms", "float64"))
+    original.get_potential_energy(first)
+    twin = copy.copy(original)
+    assert twin.get_potential_energy(second) == expected
+    assert original.get_potential_energy(second) == expected
+
+
 def test_parameters_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="`set`: expected no parameters, got dtype. To fix it, make another"):
         calculator("atoms", "float64").set(dtype="float32")
+
+
+def test_a_batch_is_a_sequence() -> None:
+    with pytest.raises(TypeError, match=r"`images`: expected a sequence of ase\.Atoms, got ase\.Atoms\..*`\[atoms\]`"):
+        calculator("atoms", "float64").batch(molecules()["triclinic"])
 
 
 def test_stress_needs_a_volume() -> None:
