@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import quoteattr
 
-from flashmd.errors import ExtensionNotBuiltError, OutputError, message, require
+from flashmd.errors import ExtensionNotBuiltError, OutputError, message
 from flashmd.files import write_atomically, writing
 from flashmd.interfaces.model import LoadedModel
+from flashmd.interfaces.openmm.engine import openmm_module
 from flashmd.potential.compiled import CompiledPotential
 from flashmd.potential.compiled.export import export_compiled
 from flashmd.system import System
@@ -53,7 +54,7 @@ def native_force(
 
     Raises:
         ExtensionNotBuiltError: the plugin was not built.
-        MissingDependencyError: OpenMM is not installed.
+        MissingDependencyError: OpenMM 8.6.1 is not installed.
         OutputError: the compiled file cannot be written.
         ValueError: the engine cannot evaluate a term of the model.
 
@@ -132,16 +133,13 @@ def load_plugin() -> None:
 
     Raises:
         ExtensionNotBuiltError: the plugin was not built.
-        MissingDependencyError: OpenMM is not installed.
+        MissingDependencyError: OpenMM 8.6.1 is not installed.
     """
-    try:
-        from openmm import Platform
-    except ImportError:
-        raise require("openmm", "openmm") from None
+    openmm = openmm_module()
     if not PLUGIN.is_file():
         fix = "build flashmd in an environment in which OpenMM is installed (`make setup`)"
         raise ExtensionNotBuiltError(message(f"`{PLUGIN.name}`", "the plugin for OpenMM", "no such file", fix))
-    Platform.loadPluginLibrary(str(PLUGIN))
+    openmm.Platform.loadPluginLibrary(str(PLUGIN))
 
 
 def _holds(file: Path, data: bytes) -> bool:

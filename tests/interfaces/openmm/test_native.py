@@ -597,6 +597,13 @@ def test_openmm_is_not_installed(monkeypatch) -> None:
         case.force()
 
 
+def test_openmm_is_too_old(monkeypatch) -> None:
+    native.load_plugin.cache_clear()
+    monkeypatch.setattr(openmm.version, "version", "8.6.0")
+    with pytest.raises(MissingDependencyError, match=re.escape("expected version 8.6.1 or newer, got 8.6.0")):
+        native.load_plugin()
+
+
 def test_several_systems() -> None:
     case = chignolin()
     with pytest.raises(ValueError, match="`system`: expected one system, got 2. To fix it, export one file for each."):
