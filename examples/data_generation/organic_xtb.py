@@ -3,9 +3,9 @@
 Langevin dynamics of the teacher itself at 300 K to 1000 K visits what is recorded. Every trajectory is a file of its
 own, so a run that was stopped continues when it is started again; at the end all of them are joined.
 
-    OMP_NUM_THREADS=1 python examples/data_generation/organic_xtb.py runs/organic data/datasets
+    python examples/data_generation/organic_xtb.py runs/organic data/datasets
 
-The molecules are too small for more than one thread.
+Set `OMP_NUM_THREADS=1`: the molecules are too small for more than one thread.
 
 Writes organic_gfn2.npz, to train on, and organic_gfn2_test.npz with trajectories of their own and molecules that are
 not in the first file. Format: `flashmd.train.MoleculeDataset`.

@@ -133,7 +133,7 @@ def open_model(
         return LoadedModel(own, options, None)
     path = _path_of(model)
     opened = LoadedModel(load(path, dtype=options.dtype, device=options.device), options, path)
-    _IN_USE[str(path), str(opened.sha256), options] = opened
+    _IN_USE.setdefault((str(path), str(opened.sha256), options), opened)
     return opened
 
 

@@ -156,7 +156,8 @@ def test_a_wheel_carries_all_that_the_kernels_include(root, tmp_path):
     subprocess.run(command, cwd=root, check=True, capture_output=True)
     folder = tmp_path / "flashmd" / "csrc"
     assert sorted(path.stem for path in (folder / "cuda").glob("*.cuh") if path.stem in FAMILIES) == FAMILIES
-    for path in folder.rglob("*.*"):
+    sources = [path for part in ("cuda", "include") for path in (folder / part).rglob("*.*")]
+    for path in sources:
         for name in re.findall(r'#include "(.*)"', path.read_text()):
             assert (path.parent / name).resolve().is_file(), f"{path.name} includes {name}"
     assert {path.name for path in (folder / "cuda" / "nvrtc").iterdir()} == {"cmath", "cstdint", "cstring"}
