@@ -51,6 +51,7 @@ def bench(
     form: Annotated[str, typer.Option(help="auto, residual or martingale.")] = "residual",
     evaluations: Annotated[int, typer.Option(help="Evaluations of the surrogate for each point.")] = 420,
     steps: Annotated[int, typer.Option(help="Time steps of each path.")] = 7,
+    grading: Annotated[float, typer.Option(help="Exponent of the time grid; 2 shortens the first steps.")] = 1.0,
     points: Annotated[int, typer.Option(help="Points at which errors are measured.")] = 250,
     seeds: Annotated[int, typer.Option(help="Seeds of the test of the intervals.")] = 200,
     iterations: Annotated[int, typer.Option(help="Training steps; 0 takes a closed approximation.")] = 1000,
@@ -70,7 +71,13 @@ def bench(
     reductions = tuple(name for name in variance or ["antithetic"] if name != "none")
     training = SurrogateTraining(iterations=iterations, hard_terminal=hard, seed=seed) if iterations else None
     settings = CorrectionSettings(
-        rtol=0.0, evaluations_per_point=evaluations, steps=steps, seed=seed, replicates=2, variance=reductions
+        rtol=0.0,
+        evaluations_per_point=evaluations,
+        steps=steps,
+        grading=grading,
+        seed=seed,
+        replicates=2,
+        variance=reductions,
     )
     plan = BenchmarkPlan(training, settings, method, form, n_points=points, seeds=seeds)
     results = []

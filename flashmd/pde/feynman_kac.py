@@ -105,6 +105,7 @@ class LinearisedPaths:
         seed: seed of all noise.
         antithetic: follow each path by its mirror image.
         sobol_paths: paths of a scrambled net in each draw, or 1 for independent paths.
+        grading: exponent of the time grid; above one, steps are shorter near the start.
         gradient: draw gradients too, by differentiating each path with respect to its start.
     """
 
@@ -115,6 +116,7 @@ class LinearisedPaths:
     seed: int
     antithetic: bool = True
     sobol_paths: int = 1
+    grading: float = 1.0
     gradient: bool = False
 
     @property
@@ -185,13 +187,14 @@ class LinearisedPaths:
         probes: Callable[[int], Tensor | bool],
         watch: Watch,
     ) -> Payoffs:
-        h = (self.problem.T - t) / self.steps
+        left = self.problem.T - t
         log_weight, plain, control = torch.zeros_like(t), -here.value, torch.zeros_like(t)
         residual = torch.zeros_like(t)
         for step in range(1, self.steps + 1):
+            h = left * (self._elapsed(step) - self._elapsed(step - 1))
             increment = h.sqrt()[:, None] * noise(step)
             x = x + h[:, None] * here.drift + times(here.sigma, increment)
-            time = t + step * h if step < self.steps else torch.full_like(t, self.problem.T)
+            time = t + left * self._elapsed(step) if step < self.steps else torch.full_like(t, self.problem.T)
             there = self._linearise(time, x, watch, probes(step))
             weight = log_weight.exp()
             control = control + weight * (here.z * increment).sum(1)
@@ -204,6 +207,10 @@ class LinearisedPaths:
         end, grown = watch("terminal", self.problem.terminal_at(x)), log_weight.exp()
         form = None if here.residual is None else residual + grown * (end - here.value)
         return Payoffs(form, plain + grown * end, control)
+
+    def _elapsed(self, step: int) -> float:
+        """Share of the time to the horizon that has passed after a step."""
+        return float((step / self.steps) ** self.grading)
 
     def _linearise(self, t: Tensor, x: Tensor, watch: Watch, probe: Tensor | bool) -> Linearised:
         return linearise(self.problem, self.surrogate, t, x, watch, signs=probe)

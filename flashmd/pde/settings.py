@@ -23,6 +23,8 @@ class CorrectionSettings:
         variance: any of "antithetic" (mirror paths), "sobol" (scrambled nets of `sobol_paths`) and "coefficient"
             (a fitted factor of the control variate, martingale form).
         steps: time steps of the paths ("newton", "linear").
+        grading: exponent of the time grid: step k of n ends after the share ``(k / n) ** grading`` of the time; above
+            one, steps are shorter near the start, where the solution along a path changes fastest.
         sobol_paths: points of each net, a power of two.
         samples: samples of Picard iteration: row n - 1 holds those of level n, at the horizon and at levels 0 to
             n - 1; None makes the largest tree of two levels that allows `replicates` of them.
@@ -44,6 +46,7 @@ class CorrectionSettings:
     max_seconds: float | None = None
     variance: tuple[str, ...] = ("antithetic",)
     steps: int = 20
+    grading: float = 1.0
     sobol_paths: int = 16
     samples: tuple[tuple[int, ...], ...] | None = None
     replicates: int = 16
@@ -62,6 +65,9 @@ class CorrectionSettings:
         if min(self.rtol, self.atol) < 0.0:
             got = f"rtol={self.rtol}, atol={self.atol}"
             raise ValueError(message("the tolerances", "numbers of at least 0", got, "pass 0 to use the whole budget"))
+        if not 0.0 < self.grading < float("inf"):
+            fix = "pass 1 for equal steps, 2 for short ones near the start"
+            raise ValueError(message("`grading`", "a positive exponent", str(self.grading), fix))
         for name in self.variance:
             check_choice("variance", name, VARIANCE)
 

@@ -94,6 +94,17 @@ def test_coefficient_protects_against_a_bad_control_variate() -> None:
     assert ((plain.value - fitted.value).abs() < 4.0 * (plain.standard_error + fitted.standard_error)).all()
 
 
+@pytest.mark.parametrize("variance", [("antithetic",), ("sobol",)])
+@pytest.mark.parametrize("grading", [0.5, 1.0, 2.0])
+def test_graded_steps_fill_the_time_to_the_horizon(grading: float, variance: tuple[str, ...]) -> None:
+    """Trapezoidal sums of a linear source are exact on any grid that begins at t and ends at T."""
+    problem = Parabolic(d=2, T=1.0, source=lambda t, x, u, z: t, terminal=lambda x: 0.0 * x[:, 0])
+    t = torch.tensor([0.0, 0.3], dtype=F64)
+    chosen = settings(grading=grading, variance=variance)
+    estimate = correct(problem, Surrogate(zero), t, torch.zeros(2, 2, dtype=F64), method="linear", settings=chosen)
+    torch.testing.assert_close(estimate.value, 0.5 * (1.0 - t.square()))
+
+
 def test_nets_beat_independent_paths() -> None:
     case = SMALL["reaction_diffusion"]
     t, x = case.points(30, 3)
@@ -111,6 +122,7 @@ def test_nets_beat_independent_paths() -> None:
     [
         ({"steps": 0}, "`steps`: expected at least 1, got 0"),
         ({"replicates": 1}, "`replicates`: expected at least 2, got 1"),
+        ({"grading": 0.0}, "`grading`: expected a positive exponent, got 0.0"),
         ({"rtol": -1.0}, "the tolerances: expected numbers of at least 0, got rtol=-1.0, atol=0.0"),
         ({"variance": ("antithetik",)}, "`variance`: expected one of antithetic, sobol, coefficient, got 'antithetik'"),
     ],
