@@ -73,7 +73,7 @@ class SystemForces:
 
     model: EnergyModel
     template: System
-    _copies: dict[int, System] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _copies: list[System] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.template.n_systems != 1:
@@ -96,12 +96,25 @@ class SystemForces:
         if x.shape[1] != 3 * self.template.n_atoms:
             fix = "give each row all coordinates of one system, atom after atom"
             raise ValueError(message("`x`", f"{3 * self.template.n_atoms} columns", f"{x.shape[1]}", fix))
-        if n not in self._copies:
-            self._copies.clear()
-            self._copies[n] = self.template.replicate(n)
-        batch = self._copies[n]
+        batch = self._batch(n)
         moved = batch.with_positions(x.reshape(-1, 3).to(batch.positions))
         return self.model.evaluate(moved).forces.to(x).reshape(n, -1)
+
+    def _batch(self, n: int) -> System:
+        """Return n copies of the template, the first ones of the largest batch so far."""
+        if not self._copies or self._copies[0].n_systems < n:
+            self._copies[:] = [self.template.replicate(n)]
+        for known in self._copies:
+            if known.n_systems == n:
+                return known
+        whole, atoms = self._copies[0], n * self.template.n_atoms
+        lists = {name: whole.interactions[name][: n * len(terms)] for name, terms in self.template.interactions.items()}
+        part = System(
+            whole.positions[:atoms], whole.types[:atoms], whole.masses[:atoms], whole.batch[:atoms],
+            whole.ptr[: n + 1], whole.cell[:n], whole.pbc[:n], lists,
+        )  # fmt: skip
+        self._copies[1:] = [part]
+        return part
 
 
 def as_force_field(potential: object) -> ForceField:

@@ -32,7 +32,7 @@ from flashmd.pde.surrogate import Surrogate
 
 _ALIVE, _HORIZON, _TRUNCATED, _KILLED = -1, -2, -3, -4
 _NOISE, _ROULETTE, _START = 1, 2, 3
-_VECTORS = ("row", "key", "sign", "age", "exit", "value", "weight")
+_VECTORS = ("row", "key", "sign", "age", "exit", "value", "control", "weight")
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,15 @@ class Payoffs:
     """What came of paths.
 
     Attributes:
-        defect: [rows], draws of solution minus surrogate.
+        defect: [rows], draws of solution minus surrogate, without what has mean zero.
+        control: [rows], what has mean zero; the martingale form is ``defect - control``.
         excess: [rows], bound on what truncation hides.
         steps: [rows], int64.
         truncated: [rows], bool.
     """
 
     defect: Tensor
+    control: Tensor
     excess: Tensor
     steps: Tensor
     truncated: Tensor
@@ -80,6 +82,7 @@ class _Pool:
         age: steps taken.
         exit: why it ended: number of a set, or one of the codes of this module.
         value: what it has earned.
+        control: the sum of mean zero so far.
         weight: of what it earns from now on.
         state: of the dynamics.
     """
@@ -90,6 +93,7 @@ class _Pool:
     age: Tensor
     exit: Tensor
     value: Tensor
+    control: Tensor
     weight: Tensor
     state: State
 
@@ -131,10 +135,11 @@ class Simulator:
         rows, d = starts.x.shape
         capacity = max(1, self.settings.largest_tensor // d)
         result = Payoffs(
-            torch.zeros_like(starts.before),
-            torch.zeros_like(starts.before),
-            torch.zeros_like(starts.key),
-            torch.zeros(rows, dtype=torch.bool, device=starts.x.device),
+            defect=torch.zeros_like(starts.before),
+            control=torch.zeros_like(starts.before),
+            excess=torch.zeros_like(starts.before),
+            steps=torch.zeros_like(starts.key),
+            truncated=torch.zeros(rows, dtype=torch.bool, device=starts.x.device),
         )
         pool, begun = self._begin(starts, 0, min(rows, capacity)), min(rows, capacity)
         while len(pool.row):
@@ -163,6 +168,7 @@ class Simulator:
             age=torch.zeros_like(key),
             exit=torch.full_like(key, _ALIVE),
             value=-starts.before[chosen] if martingale else torch.zeros_like(sign),
+            control=torch.zeros_like(sign),
             weight=torch.ones_like(sign),
             state=self.dynamics.start(x, noise),
         )
@@ -184,8 +190,11 @@ class Simulator:
             alive = pool.exit == _ALIVE
             draws = pool.sign[:, None] * self._normals(keys, number, pool.state[0].shape[1])
             step = self.dynamics.step(pool.state, time_step, draws)
-            gain = self._gain(step, self._time_left(pool.age, time_step), time_step)
-            pool.value = torch.where(alive, pool.value + pool.weight * gain, pool.value)
+            gain, control = self._gain(step, self._time_left(pool.age, time_step), time_step)
+            now = torch.where(alive, pool.weight, 0.0)
+            pool.value = pool.value + now * gain
+            if control is not None:
+                pool.control = pool.control + now * control
             pairs = zip(step.state, pool.state, strict=True)
             pool.state = tuple(torch.where(alive[:, None], new, old) for new, old in pairs)
             pool.age = pool.age + alive.to(pool.age)
@@ -194,7 +203,7 @@ class Simulator:
             pool.exit = torch.where(alive, which, pool.exit)
             shared = shared | common
         _check_finite("potential", pool.state[0])
-        _check_finite("surrogate", pool.value)
+        _check_finite("surrogate", pool.value + pool.control)
         if bool(shared):
             raise overlap("a path that reached a point of both")
 
@@ -203,14 +212,14 @@ class Simulator:
             return torch.zeros_like(age, dtype=torch.float64)
         return self.problem.horizon - time_step * age.to(torch.float64)
 
-    def _gain(self, step: Step, left: Tensor, time_step: float) -> Tensor:
-        """What a step earns, [n]."""
+    def _gain(self, step: Step, left: Tensor, time_step: float) -> tuple[Tensor | float, Tensor | None]:
+        """What a step earns, and what it adds to the sum of mean zero, [n] each."""
         running = self.problem.running * time_step
         if self.surrogate is None:
-            return torch.full_like(left, running)
+            return running, None
         if self.settings.form == "martingale":
             slope = self.surrogate.gradient(left, step.before).gradient
-            return running - (slope * step.kick).sum(1)
+            return running, (slope * step.kick).sum(1)
         assert step.drift is not None  # noqa: S101 - the form was checked with the dynamics
         sigma = self.dynamics.noise.to(left).expand(step.before.shape[1])[None]
         jet = self.surrogate.jet(left, step.before, sigma)
@@ -218,7 +227,7 @@ class Simulator:
         generator = (step.drift * jet.gradient).sum(1) + jet.second
         if self.problem.horizon is not None:
             generator = generator - jet.time_derivative
-        return running + time_step * generator
+        return running + time_step * generator, None
 
     def _play_roulette(self, pool: _Pool) -> None:
         """End some paths at random and give the others their weight, in place."""
@@ -254,6 +263,7 @@ class Simulator:
         _check_finite("surrogate", guess)
         _check_finite("observable", payoff)
         result.defect[pool.row] = value
+        result.control[pool.row] = pool.control
         result.excess[pool.row] = torch.where(truncated, pool.weight * self._hidden(guess), 0.0)
         result.steps[pool.row] = pool.age
         result.truncated[pool.row] = truncated

@@ -13,6 +13,7 @@ from flashmd.pde.feynman_kac import Draws, Points
 from flashmd.pde.streams import child_streams, point_streams
 
 _PATHS = 11
+_FEWEST_DRAWS = 8
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ class PathSampler:
         self.paths += len(payoffs.steps)
         self.steps += taken
         self.truncated += int(payoffs.truncated.sum())
-        defect = payoffs.defect.reshape(points.n, count, mirrored)
+        defect, control = (each.reshape(points.n, count, mirrored) for each in (payoffs.defect, payoffs.control))
+        defect = defect - control_factor(defect.mean(2), control.mean(2))[:, :, None] * control
         excess = payoffs.excess.reshape(points.n, count, mirrored).mean(2)
         return PathDraws(defect.mean(2), defect.square().mean(2), evaluations=taken, excess=excess)
 
@@ -91,3 +93,22 @@ def surrogate_at(simulator: Simulator, points: Points) -> Tensor:
     x = points.x
     place = torch.cat([x, torch.zeros_like(x)], 1) if simulator.dynamics.has_velocities else x
     return simulator.surrogate.value(points.t, place).detach()
+
+
+def control_factor(value: Tensor, control: Tensor) -> Tensor:
+    """Return the factor of the control variate of each draw, [n, count], fitted on the other draws of its point.
+
+    Given the others, the control of a draw has mean zero, so no bias arises. Fewer than eight draws take 1.
+
+    Args:
+        value: [n, count], draws without the control.
+        control: [n, count].
+    """
+    count = value.shape[1]
+    if count < _FEWEST_DRAWS:
+        return torch.ones_like(value)
+    others = (value.sum(1, keepdim=True) - value) / (count - 1)
+    product = (value * control).sum(1, keepdim=True) - value * control
+    product = product - others * (control.sum(1, keepdim=True) - control)
+    square = control.square().sum(1, keepdim=True) - control.square()
+    return torch.where(square > 0.0, product / square, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +42,12 @@ class BoundaryNetwork(nn.Module):
     The committor is 0 in A, 1 in B and between them elsewhere; the time is 0 in B and positive elsewhere.
 
     Args:
-        d: dimension of the space.
+        d: dimension of the space, or number of features.
         widths: of the hidden layers.
         A: set where the committor is 0, or None for a first-passage time to B.
         B: the target.
+        features: maps coordinates [n, d] to what the network sees, [n, m], such as distances that do not change when a
+            molecule turns; None is the coordinates themselves.
         seed: of the initial weights.
 
     Example:
@@ -60,27 +62,38 @@ class BoundaryNetwork(nn.Module):
     scale: Tensor
 
     def __init__(
-        self, d: int, widths: Sequence[int], *, A: AbsorbingSet | None = None, B: AbsorbingSet, seed: int = 0
+        self,
+        d: int,
+        widths: Sequence[int],
+        *,
+        A: AbsorbingSet | None = None,
+        B: AbsorbingSet,
+        features: Callable[[Tensor], Tensor] | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.A, self.B = A, B
+        self.A, self.B, self.features = A, B, features
         self.network = MLP([d, *widths, 1], activation_name="tanh", generator=torch.Generator().manual_seed(seed))
         self.register_buffer("centre", torch.zeros(d))
         self.register_buffer("scale", torch.ones(d))
 
     def fit_scale(self, x: Tensor) -> None:
-        """Scale inputs so that x [n, d] has mean 0 and deviation 1."""
-        self.centre.copy_(x.mean(0))
-        self.scale.copy_(x.std(0).clamp_min(1e-6))
+        """Scale inputs so that those of x [n, d] have mean 0 and deviation 1."""
+        inputs = self._inputs(x)
+        self.centre.copy_(inputs.mean(0))
+        self.scale.copy_(inputs.std(0).clamp_min(1e-6))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the values at x [n, d], [n]."""
-        raw: Tensor = self.network((x - self.centre) / self.scale)[:, 0]
+        raw: Tensor = self.network((self._inputs(x) - self.centre) / self.scale)[:, 0]
         b = self.B.level_at(x).clamp_min(0.0)
         if self.A is None:
             return b * raw.exp()
         a = self.A.level_at(x).clamp_min(0.0)
         return a / (a + b * (-raw).exp())
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        return x if self.features is None else self.features(x)
 
 
 def fit_surrogate(network: BoundaryNetwork, x: Tensor, labels: Tensor, training: SurrogateTraining) -> BoundaryNetwork:

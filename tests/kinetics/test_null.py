@@ -122,10 +122,22 @@ def test_intervals_cover() -> None:
 
 
 def test_wrong_surrogates_do_not_mislead() -> None:
-    for guess in (lambda x: 2.0 * (20.0 * x[:, 0]).sin(), lambda x: 1.0 - line(x)):
+    for guess in (lambda x: 2.0 * (20.0 * x[:, 0]).sin(), lambda x: (-20.0 * x[:, 0].square()).exp()):
         estimate = committor(FREE, LEFT, RIGHT, x=column(0.3), settings=settings(), surrogate=guess)
         assert (estimate.value - 0.65).abs() < ERRORS * estimate.standard_error
         assert estimate.standard_error > 0.02
+
+
+def test_the_factor_of_the_control_is_found() -> None:
+    """A surrogate of the wrong size and sign is as good as the right one, and without bias."""
+    paths = settings(paths_per_point=400, antithetic=False)
+    right, turned = (
+        committor(FREE, LEFT, RIGHT, x=column(0.3), settings=paths, surrogate=guess)
+        for guess in (line, lambda x: -3.0 * line(x))
+    )
+    assert turned.value.item() == pytest.approx(right.value.item(), abs=1e-12)
+    assert turned.standard_error.item() == pytest.approx(right.standard_error.item(), rel=1e-9)
+    assert right.standard_error < 0.2 * (0.65 * 0.35 / 400) ** 0.5
 
 
 def test_truncation_is_within_its_bound() -> None:
