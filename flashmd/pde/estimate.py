@@ -51,7 +51,8 @@ class Estimate:
         surrogate: [n], what was corrected.
         gradient: [n, d], with respect to x, or None.
         gradient_standard_error: [n, d], or None.
-        evaluations: of the surrogate with its derivatives, over all points; a terminal value on its own counts too.
+        evaluations: of the surrogate with its derivatives, over all points; a terminal value on its own counts too. The
+            start of the paths, which is evaluated once for all paths of a point, is not counted.
         seconds: wall-clock time.
         converged: [n], bool, whether standard error and bias bound together are within the tolerance.
         history: one entry for each round.
