@@ -72,7 +72,8 @@ def check_flashmd(words: list[str]) -> None:
     if hasattr(commands.get(words[1]), "commands"):
         commands, words = commands[words[1]].commands, words[1:]
     assert words[1] in commands, f"flashmd has no command {words[1]}"
-    options = {name for parameter in commands[words[1]].params for name in parameter.opts} | {"--help"}
+    parameters = commands[words[1]].params
+    options = {name for p in parameters for name in (*p.opts, *p.secondary_opts)} | {"--help"}
     for word in words[2:]:
         if word.startswith("--"):
             assert word.split("=")[0] in options, f"flashmd {words[1]} has no option {word}"
