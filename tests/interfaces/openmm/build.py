@@ -18,6 +18,8 @@ NATIVE = ROOT / "data" / "structures" / "chignolin_native_ca.pdb"
 ELEMENTS = {"H": 1, "C": 6, "N": 7, "O": 8}
 TRICLINIC = ((1.3, 0.0, 0.0), (0.3, 1.2, 0.0), (-0.2, 0.4, 1.1))
 """In the reduced form that OpenMM asks for, nm."""
+ACROSS = 0.4
+"""Spacing, nm, with which 27 atoms fill that box, so that they see each other across its faces."""
 BACKENDS = ["python", "native"]
 
 

@@ -21,6 +21,7 @@ from flashmd.md import VelocityVerlet, kinetic_energy
 from flashmd.system import System
 
 from .build import (
+    ACROSS,
     BACKENDS,
     ELEMENTS,
     NATIVE,
@@ -204,7 +205,7 @@ def test_calls_of_a_barostat(organic: LoadedModel, calls: list[int]) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_barostat(organic: LoadedModel, platform: str, backend: str) -> None:
     """The box and the molecules in it change; energies stay those of the model in the new box."""
-    symbols, positions = symbols_of(27), positions_of(27)
+    symbols, positions = symbols_of(27), positions_of(27, spacing=ACROSS)
     system = create_system(topology_of(symbols, TRICLINIC), organic, backend=backend)
     system.addForce(
         openmm.MonteCarloBarostat(
@@ -223,6 +224,8 @@ def test_barostat(organic: LoadedModel, platform: str, backend: str) -> None:
     types = torch.tensor([ELEMENTS[symbol] for symbol in symbols])
     here = torch.tensor(state.getPositions(asNumpy=True)._value)
     expected = organic.evaluate(System.single(here, types, cell=torch.tensor(box), pbc=True))
+    before = organic.evaluate(System.single(here, types, cell=torch.tensor(TRICLINIC, dtype=torch.float64), pbc=True))
+    assert abs(float(expected.energy - before.energy)) > 0.1
     tolerance = 1e-9 if platform == "Reference" else 1e-2
     assert state.getPotentialEnergy()._value == pytest.approx(float(expected.energy), abs=tolerance)
 

@@ -13,6 +13,7 @@ from flashmd.interfaces.openmm import coarse_grain, create_force, create_system
 from flashmd.system import System
 
 from .build import (
+    ACROSS,
     BACKENDS,
     ELEMENTS,
     NATIVE,
@@ -164,11 +165,12 @@ def test_open_force_in_a_periodic_system(organic: LoadedModel, platform: str, ba
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_box_that_changes(organic: LoadedModel, backend: str) -> None:
-    symbols, positions = symbols_of(27), positions_of(27)
+    symbols, positions = symbols_of(27), positions_of(27, spacing=ACROSS)
     context = context_of(create_system(topology_of(symbols, TRICLINIC), organic, backend=backend), positions)
     first = evaluated(context)
     larger = 1.1 * np.array(TRICLINIC)
     context.setPeriodicBoxVectors(*larger)
+    assert evaluated(context)[0] != pytest.approx(first[0], rel=1e-4)
     assert_close(evaluated(context), direct(organic, symbols, positions, larger), "Reference")
     context.setPeriodicBoxVectors(*TRICLINIC)
     assert evaluated(context)[0] == first[0]

@@ -17,7 +17,7 @@ from flashmd.interfaces.model import LoadedModel
 from flashmd.interfaces.openmm import coarse_grain, create_system
 from flashmd.interfaces.openmmml_plugin import FlashMDPotentialFactory
 
-from .build import NATIVE, ROOT, TRICLINIC, context_of, evaluated, positions_of, symbols_of, topology_of
+from .build import ACROSS, NATIVE, ROOT, TRICLINIC, context_of, evaluated, positions_of, symbols_of, topology_of
 
 openmmml = pytest.importorskip("openmmml")
 
@@ -56,7 +56,7 @@ def chain_with_force_field(n_atoms: int, box: object = None) -> openmm.System:
 
 @pytest.mark.parametrize("box", [None, TRICLINIC])
 def test_whole_system_of_atoms(organic: LoadedModel, box: object) -> None:
-    topology, positions = topology_of(symbols_of(12), box), positions_of(12)
+    topology, positions = topology_of(symbols_of(12), box), positions_of(12, spacing=ACROSS)
     system = potential_of(organic).createSystem(topology)
     ours = create_system(topology, organic)
     assert [system.getParticleMass(i)._value for i in range(12)] == pytest.approx(
@@ -92,6 +92,18 @@ def test_mixed_system(organic: LoadedModel, backend: str, box: object) -> None:
     np.testing.assert_allclose(forces[atoms], expected[1], atol=1e-9)
     assert mixed.getParticleMass(4)._value == 12.0
     assert mixed.getNumConstraints() == 1
+
+
+def test_a_periodic_system_of_a_topology_without_a_box(organic: LoadedModel) -> None:
+    """The model sees images where the force field does."""
+    positions = positions_of(27, spacing=ACROSS)
+    field, atoms = chain_with_force_field(27, TRICLINIC), list(range(27))
+    mixed = potential_of(organic).createMixedSystem(topology_of(symbols_of(27)), field, atoms, forceGroup=2)
+    boxed = create_system(topology_of(symbols_of(27), TRICLINIC), organic)
+    open_ = create_system(topology_of(symbols_of(27)), organic)
+    expected, alone = (evaluated(context_of(system, positions))[0] for system in (boxed, open_))
+    assert evaluated(context_of(mixed, positions), {2})[0] == pytest.approx(expected, rel=1e-12)
+    assert alone != pytest.approx(expected, rel=1e-4)
 
 
 def test_interpolation(organic: LoadedModel) -> None:
