@@ -92,7 +92,7 @@ def ball(centre: Sequence[float] | Tensor, radius: float, *, outside: bool = Fal
 
 
 def half_space(normal: Sequence[float] | Tensor, offset: float) -> AbsorbingSet:
-    """Return the set of all x with ``normal . x >= offset``.
+    """Return the set of all x on one side of a plane, where the product of `normal` with x is at least `offset`.
 
     Args:
         normal: [d], not zero.
