@@ -118,9 +118,8 @@ class Prior(Potential):
             term = int(torch.nonzero(~found)[0])
             got = f"types {tuple(wanted[term].tolist())} of atoms {tuple(index[term].tolist())}"
             what = f"{type(self).__name__} {self.name!r}"
-            raise ValueError(
-                message(what, "parameters of every listed term", got, "use a model that covers these types")
-            )
+            fix = "use a model of this molecule, with atoms and chains in the order that it was made for"
+            raise ValueError(message(what, "parameters of every listed term", got, fix))
         columns = self.values[row].to(system.positions.dtype).t().contiguous()
         return self.expand_columns(columns).contiguous()
 
