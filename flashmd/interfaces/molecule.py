@@ -42,8 +42,10 @@ def system_of(
         10
     """
     kind = particles_of(model)
-    system = _atoms(topology, model, dtype) if kind == "atoms" else _beads(topology, model, kind, dtype)
-    return system.to(device)
+    system = _atoms(topology, model, dtype) if kind == "atoms" else _beads(topology, kind, dtype)
+    moved = system.to(device)
+    model.check(moved)
+    return moved
 
 
 def types_of(symbols: Sequence[str], model: Potential) -> Tensor:
@@ -67,15 +69,13 @@ def _atoms(topology: Topology, model: Potential, dtype: torch.dtype) -> System:
     return System.single(torch.zeros(len(elements), 3, dtype=dtype), types, masses=masses)
 
 
-def _beads(topology: Topology, model: Potential, resolution: Resolution, dtype: torch.dtype) -> System:
+def _beads(topology: Topology, resolution: Resolution, dtype: torch.dtype) -> System:
     import mdtraj  # takes a second, so only where beads are looked up
 
     nowhere = np.zeros((1, topology.n_atoms, 3), dtype=np.float32)
     structure = map_structure(mdtraj.Trajectory(nowhere, topology), resolution)
     _check_only_beads(structure, topology)
-    system = build_system(structure, dtype=dtype)
-    model.check(system)
-    return system
+    return build_system(structure, dtype=dtype)
 
 
 def _check_only_beads(structure: CGStructure, topology: Topology) -> None:

@@ -50,6 +50,7 @@ class PotentialCompute:
         selection: indices of the particles where OpenMM hands over all, None where it hands over those of the force.
 
     Attributes:
+        masses: of the particles, Da, whatever the precision of the model.
         last_exception: what went wrong in the last call that failed; OpenMM keeps only its text.
 
     Raises:
@@ -88,6 +89,7 @@ class PotentialCompute:
         self._unusable: _Unusable | None = None
         options = model.options
         system = particles if isinstance(particles, System) else particles.system(model)
+        self.masses: list[float] = system.masses.tolist()
         system = system.to(options.device, options.dtype)
         self.system = dataclasses.replace(system, pbc=torch.full_like(system.pbc, periodic))
         model.potential.check(self.system.with_positions(torch.zeros_like(system.positions)))

@@ -162,13 +162,12 @@ def check_names(options: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _masses_of(compute: PotentialCompute) -> list[float]:
-    masses: list[float] = compute.system.masses.tolist()
-    for particle, mass in enumerate(masses):
+    for particle, mass in enumerate(compute.masses):
         if not mass > 0.0:
             # OpenMM holds a particle without a mass in place.
             fix = "give the `System` masses, in Da"
             raise ValueError(message(f"the mass of particle {particle}", "a positive number", f"{mass}", fix))
-    return masses
+    return compute.masses
 
 
 def _prepared(

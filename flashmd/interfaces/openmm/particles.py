@@ -74,7 +74,7 @@ class Molecule:
         return cls(tuple(residues), tuple(place[index] for index in chosen))
 
     def system(self, model: LoadedModel) -> System:
-        """Return the particles at the origin, in the order of the force.
+        """Return the particles at the origin, in the order of the force, in double precision.
 
         Raises:
             ValueError: the model does not know an element or a bead.
@@ -83,9 +83,9 @@ class Molecule:
         if kind == "atoms":
             self._check_elements(model.potential.bead_types or {})
         topology = self._mdtraj_topology()
-        options = model.options
-        system = system_of(topology, model.potential, dtype=options.dtype, device=options.device)
-        return reordered(system, torch.tensor(self.order, device=options.device))
+        device = model.options.device
+        system = system_of(topology, model.potential, dtype=torch.float64, device=device)
+        return reordered(system, torch.tensor(self.order, device=device))
 
     def _check_elements(self, known: dict[str, int]) -> None:
         for residue in self.residues:

@@ -200,6 +200,12 @@ def test_masses_and_motion_of_the_centre(organic: LoadedModel, chignolin: Loaded
     assert create_system(pdb.topology, chignolin).getParticleMass(0)._value == pytest.approx(163.176)
 
 
+def test_masses_do_not_depend_on_the_precision_of_the_model() -> None:
+    pdb = openmm.app.PDBFile(str(NATIVE))
+    single, double = (create_system(pdb.topology, "chignolin-ca", dtype=dtype) for dtype in ("float32", "float64"))
+    assert single.getParticleMass(1) == double.getParticleMass(1)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_group_and_name(organic: LoadedModel, backend: str) -> None:
     force = create_force(organic, topology_of(["O", "H"]), force_group=3, periodic=True, backend=backend)
