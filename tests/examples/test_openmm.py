@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import random
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_replica_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "iterations so far: 12" in capsys.readouterr().out
     frames = mdtraj.load(str(folder / "state_0.xtc"), top=str(folder / "topology.pdb"))
     assert frames.n_frames == 6
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openmmtools") is None, reason="openmmtools is not installed")
+def test_sampler_of_openmmtools(tmp_path: Path) -> None:
+    """In a process of its own: the package warns while it is imported."""
+    script, file = ROOT / "examples" / "openmm_openmmtools.py", tmp_path / "run.nc"
+    short = ["--replicas", "3", "--iterations", "4", "--steps", "20", "--output", str(file)]
+    done = subprocess.run([sys.executable, script, NATIVE, *short], capture_output=True, text=True, check=True)
+    assert "iterations: 4; temperatures that each replica visited:" in done.stdout
+    assert file.is_file()
 
 
 @pytest.mark.parametrize("interpolate", [False, True])
