@@ -71,6 +71,10 @@ class EvaluationError(FlashMDError):
         super().__init__(f"model `{model}` at step {step}: {reason} {before}.")
 
 
+class EnergyFailureError(FlashMDError):
+    """Too many structures have no finite energy, or the processes that evaluate them are gone."""
+
+
 class ToleranceNotMetError(FlashMDError):
     """A compiled potential is less accurate than was asked for."""
 
