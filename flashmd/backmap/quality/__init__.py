@@ -1,0 +1,54 @@
+"""Measures of all-atom structures and ensembles, alone or against a reference."""
+
+from flashmd.backmap.quality.deviations import Deviations, deviations
+from flashmd.backmap.quality.ensembles import (
+    coherence,
+    diversity,
+    rotamer_counts,
+    rotamer_divergence,
+    side_chain_diversity,
+)
+from flashmd.backmap.quality.lengths import BondErrors, bond_errors
+from flashmd.backmap.quality.overlaps import clash_score, overlaps
+from flashmd.backmap.quality.ramachandran import ramachandran_outliers
+from flashmd.backmap.quality.stereo import d_residues, handedness, mirrored_side_chains
+from flashmd.backmap.quality.table import COLUMNS, Column, as_text, assess, medians, rows_of, write_table
+from flashmd.backmap.quality.torsions import (
+    Torsions,
+    backbone_errors,
+    chi_recovery,
+    cis_prolines,
+    omega_flips,
+    torsions,
+)
+
+__all__ = [
+    "COLUMNS",
+    "BondErrors",
+    "Column",
+    "Deviations",
+    "Torsions",
+    "as_text",
+    "assess",
+    "backbone_errors",
+    "bond_errors",
+    "chi_recovery",
+    "cis_prolines",
+    "clash_score",
+    "coherence",
+    "d_residues",
+    "deviations",
+    "diversity",
+    "handedness",
+    "medians",
+    "mirrored_side_chains",
+    "omega_flips",
+    "overlaps",
+    "ramachandran_outliers",
+    "rotamer_counts",
+    "rotamer_divergence",
+    "rows_of",
+    "side_chain_diversity",
+    "torsions",
+    "write_table",
+]
