@@ -21,7 +21,8 @@ _SHAPE_EDGES = (0.585, 0.660)
 
 
 def _unit(vector: Tensor) -> Tensor:
-    return vector / vector.norm(dim=-1, keepdim=True).clamp_min(DEGENERATE)
+    length: Tensor = vector.norm(dim=-1, keepdim=True)
+    return vector / length.clamp_min(DEGENERATE)
 
 
 def _perpendicular(axis: Tensor) -> Tensor:

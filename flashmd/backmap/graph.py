@@ -30,8 +30,8 @@ class Trace:
         known: [n, 14], bool, atoms that are given.
         centroids: [n, 3], nm, given centre of the side chain in the local frame, zero where there is none.
         has_centroid: [n], bool.
-        window: [n, 2 * WINDOW, 4], the CA atoms before and after along the chain in the local frame, in units of 1 nm, with
-            a one; zeros where there is none.
+        window: [n, 2 * WINDOW, 4], nm, the CA atoms before and after along the chain in the local frame, each with a
+            one; zeros where there is none.
         place: [n], int64, grows by one along a piece of chain and jumps by more between pieces and frames.
     """
 

@@ -120,13 +120,7 @@ class BackmapModel(nn.Module):
         drawn = self.prior.start(trace.types, trace.shapes, noise.reshape(-1, N_SLOTS, 3).to(rows))
         start = torch.where(trace.known[..., None], given, drawn)
 
-        def correct(local: Tensor, time: float, step: float) -> Tensor:
-            assert guidance is not None
-            world = torch.where(trace.known[..., None], rows, to_world(local, trace.ca, trace.axes))
-            moved = guidance(world.view(shape), time, step).view(-1, N_SLOTS, 3)
-            return moved @ trace.axes * trace.free[..., None]
-
-        correction: Correction | None = None if guidance is None else correct
+        correction = None if guidance is None else _correction(guidance, trace, rows, shape)
         local = integrate(
             self.network, self.prior, start, trace, graph, steps=steps, solver=solver, correction=correction
         )
@@ -149,9 +143,9 @@ class BackmapModel(nn.Module):
         if (seeds is None) == (noise is None):
             got = "neither" if seeds is None else "both"
             raise ValueError(message("random numbers", "`seeds` or `noise`", got, "pass one of the two"))
-        if seeds is not None:
-            return torch.stack([_normal(int(seed), expected[1:]) for seed in seeds])
-        assert noise is not None
+        if noise is None:
+            streams = [] if seeds is None else seeds.tolist()
+            return torch.stack([_normal(seed, expected[1:]) for seed in streams])
         if tuple(noise.shape) != expected:
             raise ValueError(
                 message("`noise`", f"shape {expected}", f"{tuple(noise.shape)}", "draw one for each frame")
@@ -185,6 +179,24 @@ class BackmapModel(nn.Module):
         model = cls(NetworkConfig(**json.loads(metadata["config"])))
         model.load_state_dict(tensors)
         return model.eval()
+
+
+def _correction(guidance: Guidance, trace: Trace, given: Tensor, shape: torch.Size) -> Correction:
+    """Let terms for positions of whole frames act on local coordinates.
+
+    Args:
+        guidance: the terms.
+        trace: residues of all frames in one row.
+        given: [n, 14, 3], nm, positions of known atoms.
+        shape: (n_frames, n_residues, 14, 3).
+    """
+
+    def correct(local: Tensor, time: float, step: float) -> Tensor:
+        world = torch.where(trace.known[..., None], given, to_world(local, trace.ca, trace.axes))
+        moved = guidance(world.view(shape), time, step).view(-1, N_SLOTS, 3)
+        return moved @ trace.axes * trace.free[..., None]
+
+    return correct
 
 
 def _normal(seed: int, shape: Sequence[int]) -> Tensor:

@@ -243,4 +243,5 @@ class VelocityNetwork(nn.Module):
             [trace.known, trace.centroids / LENGTH, trace.has_centroid[:, None], trace.window.flatten(1)], dim=-1
         )
         state: Tensor = self.types(trace.types) + self.shapes(trace.shapes) + self.given(given)
-        return state + self.time(_time_features(time))
+        state = state + self.time(_time_features(time))
+        return state

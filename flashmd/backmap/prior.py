@@ -1,9 +1,9 @@
 """What is known of a residue before the network: where the flow starts, and which conformers there are.
 
-Both are tables in the frame of the C-alpha. The start of the flow is a Gaussian around the mean of a residue type and a
-local shape of the trace; it is already a right-handed residue. The conformers are cluster centres of each type. Under the
-mixture of Gaussians around them the flow's velocity is known in closed form up to the weights of the conformers, and the
-network, which sees the surroundings, corrects weights and velocity.
+Both are tables in the frame of the C-alpha. The start of the flow is a Gaussian around the mean of a residue type and
+a local shape of the trace; it is already a right-handed residue. The conformers are cluster centres of each type. Under
+the mixture of Gaussians around them the flow's velocity is known in closed form up to the weights of the conformers,
+and the network, which sees the surroundings, corrects weights and velocity.
 """
 
 from __future__ import annotations

@@ -179,8 +179,8 @@ def _report(
     count = state.step - (state.curve[-1].step if state.curve else 0)
     model = state.averaged()
     now = time.perf_counter()
-    train_losses = (sums / count).tolist()
-    point = Point(state.step, rate, *train_losses, *check.losses(model), now - begun)
+    losses = [*(sums / count).tolist(), *check.losses(model)]
+    point = Point(state.step, rate, *losses, seconds=now - begun)
     state.curve.append(point)
     save_state(state, config.output / STATE_FILE, mark)
     card = {
