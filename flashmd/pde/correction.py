@@ -183,7 +183,7 @@ def _plan_paths(
         problem, surrogate, "residual" if form == "auto" else form, settings.steps, settings.seed,
         antithetic="antithetic" in settings.variance,
         sobol_paths=settings.sobol_paths if "sobol" in settings.variance else 1,
-        grading=settings.grading, gradient=settings.gradient,
+        grading=settings.grading, quadrature=settings.quadrature, gradient=settings.gradient,
     )  # fmt: skip
     diagnostics: dict[str, float | str] = {"form": sampler.form, "reason": "it was asked for"}
     spent = per_point = 0

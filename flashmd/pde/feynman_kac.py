@@ -9,7 +9,7 @@ the defect :math:`e = u - \hat u` is, up to terms of second order in e,
               - \int_t^T e^{C_r} z\cdot dW\Big] - \hat u(t, x),
 
 the residual and the martingale form; by Ito's formula they are the same random variable. Integrals over time are
-trapezoidal sums, the stochastic one takes left ends, so that its mean is zero for any step.
+sums over the nodes of a grid, the stochastic one takes left ends, so that its mean is zero for any step.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from flashmd.pde.diffusion import times
+from flashmd.pde.grid import TimeGrid, time_grid
 from flashmd.pde.linearise import Linearised, linearise
 from flashmd.pde.problem import Parabolic, Watch
 from flashmd.pde.sobol import sobol_increments
@@ -106,6 +107,7 @@ class LinearisedPaths:
         antithetic: follow each path by its mirror image.
         sobol_paths: paths of a scrambled net in each draw, or 1 for independent paths.
         grading: exponent of the time grid; above one, steps are shorter near the start.
+        quadrature: "trapezoid" or "lobatto", the rule of the integrals over time.
         gradient: draw gradients too, by differentiating each path with respect to its start.
     """
 
@@ -117,7 +119,13 @@ class LinearisedPaths:
     antithetic: bool = True
     sobol_paths: int = 1
     grading: float = 1.0
+    quadrature: str = "trapezoid"
     gradient: bool = False
+
+    @property
+    def grid(self) -> TimeGrid:
+        """When the paths are seen."""
+        return time_grid(self.steps, self.grading, self.quadrature)
 
     @property
     def paths_per_draw(self) -> int:
@@ -188,29 +196,26 @@ class LinearisedPaths:
         watch: Watch,
     ) -> Payoffs:
         left = self.problem.T - t
-        log_weight, plain, control = torch.zeros_like(t), -here.value, torch.zeros_like(t)
-        residual = torch.zeros_like(t)
+        shares, parts = self.grid.shares, self.grid.weights
+        log_weight, control = torch.zeros_like(t), torch.zeros_like(t)
+        plain = parts[0] * left * here.balance - here.value
+        residual = None if here.residual is None else parts[0] * left * here.residual
         for step in range(1, self.steps + 1):
-            h = left * (self._elapsed(step) - self._elapsed(step - 1))
+            h = left * (shares[step] - shares[step - 1])
             increment = h.sqrt()[:, None] * noise(step)
             x = x + h[:, None] * here.drift + times(here.sigma, increment)
-            time = t + left * self._elapsed(step) if step < self.steps else torch.full_like(t, self.problem.T)
+            time = t + left * shares[step] if step < self.steps else torch.full_like(t, self.problem.T)
             there = self._linearise(time, x, watch, probes(step))
-            weight = log_weight.exp()
-            control = control + weight * (here.z * increment).sum(1)
+            control = control + log_weight.exp() * (here.z * increment).sum(1)
             log_weight = log_weight + 0.5 * h * (here.rate + there.rate)
-            grown = log_weight.exp()
-            plain = plain + 0.5 * h * (weight * here.balance + grown * there.balance)
-            if here.residual is not None and there.residual is not None:
-                residual = residual + 0.5 * h * (weight * here.residual + grown * there.residual)
+            share = parts[step] * left * log_weight.exp()
+            plain = plain + share * there.balance
+            if residual is not None and there.residual is not None:
+                residual = residual + share * there.residual
             here = there
         end, grown = watch("terminal", self.problem.terminal_at(x)), log_weight.exp()
-        form = None if here.residual is None else residual + grown * (end - here.value)
+        form = None if residual is None else residual + grown * (end - here.value)
         return Payoffs(form, plain + grown * end, control)
-
-    def _elapsed(self, step: int) -> float:
-        """Share of the time to the horizon that has passed after a step."""
-        return float((step / self.steps) ** self.grading)
 
     def _linearise(self, t: Tensor, x: Tensor, watch: Watch, probe: Tensor | bool) -> Linearised:
         return linearise(self.problem, self.surrogate, t, x, watch, signs=probe)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flashmd.errors import message
+from flashmd.pde.grid import QUADRATURES, check_grid
 
 METHODS = ("newton", "linear", "mlp", "mlp-quad")
 FORMS = ("auto", "residual", "martingale")
@@ -25,6 +26,8 @@ class CorrectionSettings:
         steps: time steps of the paths ("newton", "linear").
         grading: exponent of the time grid: step k of n ends after the share ``(k / n) ** grading`` of the time; above
             one, steps are shorter near the start, where the solution along a path changes fastest.
+        quadrature: rule of the integrals over time. "trapezoid" takes the steps as they are; "lobatto" places them at
+            the nodes of Gauss and Lobatto, so that two or three steps are enough where drift and discount are small.
         sobol_paths: points of each net, a power of two.
         samples: samples of Picard iteration: row n - 1 holds those of level n, at the horizon and at levels 0 to
             n - 1; None makes the largest tree of two levels that allows `replicates` of them.
@@ -47,6 +50,7 @@ class CorrectionSettings:
     variance: tuple[str, ...] = ("antithetic",)
     steps: int = 20
     grading: float = 1.0
+    quadrature: str = "trapezoid"
     sobol_paths: int = 16
     samples: tuple[tuple[int, ...], ...] | None = None
     replicates: int = 16
@@ -68,6 +72,8 @@ class CorrectionSettings:
         if not 0.0 < self.grading < float("inf"):
             fix = "pass 1 for equal steps, 2 for short ones near the start"
             raise ValueError(message("`grading`", "a positive exponent", str(self.grading), fix))
+        check_choice("quadrature", self.quadrature, QUADRATURES)
+        check_grid(self.grading, self.quadrature)
         for name in self.variance:
             check_choice("variance", name, VARIANCE)
 

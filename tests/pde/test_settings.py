@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flashmd.pde import CorrectionSettings, Parabolic, Surrogate, SurrogateNetwork, correct
+from flashmd.pde.grid import time_grid
 from tests.pde.cases import BURGERS, SMALL, bent, settings, zero
 
 F64 = torch.float64
@@ -105,6 +106,27 @@ def test_graded_steps_fill_the_time_to_the_horizon(grading: float, variance: tup
     torch.testing.assert_close(estimate.value, 0.5 * (1.0 - t.square()))
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 10])
+def test_nodes_of_gauss_and_lobatto_integrate_polynomials(steps: int) -> None:
+    grid = time_grid(steps, 1.0, "lobatto")
+    shares, parts = (torch.tensor(row, dtype=F64) for row in (grid.shares, grid.weights))
+    assert (shares.diff() > 0.0).all()
+    for degree in range(2 * steps):
+        assert float(parts @ shares**degree) == pytest.approx(1.0 / (degree + 1), rel=1e-12)
+    assert float(parts @ shares ** (2 * steps)) != pytest.approx(1.0 / (2 * steps + 1), rel=1e-12)
+
+
+def test_two_nodes_of_gauss_and_lobatto_do_for_a_source_of_third_degree() -> None:
+    problem = Parabolic(d=2, T=1.0, source=lambda t, x, u, z: t**3, terminal=lambda x: 0.0 * x[:, 0])
+    t, x = torch.tensor([0.0, 0.3], dtype=F64), torch.zeros(2, 2, dtype=F64)
+    exact = 0.25 * (1.0 - t**4)
+    for quadrature, accuracy in (("lobatto", 1e-13), ("trapezoid", 0.2)):
+        chosen = settings(steps=2, quadrature=quadrature)
+        estimate = correct(problem, Surrogate(zero), t, x, method="linear", settings=chosen)
+        assert (estimate.value - exact).abs().max() < accuracy
+        assert (estimate.value - exact).abs().max() > 0.1 * accuracy or quadrature == "lobatto"
+
+
 def test_nets_beat_independent_paths() -> None:
     case = SMALL["reaction_diffusion"]
     t, x = case.points(30, 3)
@@ -123,6 +145,11 @@ def test_nets_beat_independent_paths() -> None:
         ({"steps": 0}, "`steps`: expected at least 1, got 0"),
         ({"replicates": 1}, "`replicates`: expected at least 2, got 1"),
         ({"grading": 0.0}, "`grading`: expected a positive exponent, got 0.0"),
+        ({"quadrature": "gauss"}, "`quadrature`: expected one of trapezoid, lobatto, got 'gauss'"),
+        (
+            {"quadrature": "lobatto", "grading": 2.0},
+            '`grading`: expected nothing but 1 with quadrature "lobatto", got 2.0',
+        ),
         ({"rtol": -1.0}, "the tolerances: expected numbers of at least 0, got rtol=-1.0, atol=0.0"),
         ({"variance": ("antithetik",)}, "`variance`: expected one of antithetic, sobol, coefficient, got 'antithetik'"),
     ],
