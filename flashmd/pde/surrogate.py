@@ -66,7 +66,7 @@ class Surrogate:
         self.function = function
         self.derivatives = derivatives
         self.smooth = _is_smooth(function) if smooth is None else smooth
-        self._dtype = _parameter_dtype(function)
+        self._dtype = parameter_dtype(function)
 
     @property
     def has_second(self) -> bool:
@@ -131,7 +131,7 @@ def _is_smooth(function: object) -> bool:
     return not (isinstance(function, nn.Module) and any(isinstance(part, _KINKED) for part in function.modules()))
 
 
-def _parameter_dtype(function: object) -> torch.dtype | None:
+def parameter_dtype(function: object) -> torch.dtype | None:
     """Precision of a module's parameters; other functions take what they are given."""
     if not isinstance(function, nn.Module):
         return None

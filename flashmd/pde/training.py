@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import torch
 from torch import Tensor
@@ -15,11 +15,12 @@ from flashmd.pde.diffusion import times, transposed_times
 from flashmd.pde.estimate import Estimate
 from flashmd.pde.network import SurrogateNetwork
 from flashmd.pde.problem import Parabolic
-from flashmd.pde.surrogate import Surrogate
+from flashmd.pde.surrogate import Surrogate, parameter_dtype
 
 SamplePoints = Callable[[int, int], tuple[Tensor, Tensor]]
 _PATH_STEPS = 4
 Batch = TypeVar("Batch")
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,35 @@ def residual(problem: Parabolic, surrogate: Surrogate, t: Tensor, x: Tensor) -> 
     return jet.time_derivative + (drift * jet.gradient).sum(1) + jet.second + source
 
 
-def distill(surrogate: Surrogate, estimate: Estimate, t: Tensor, x: Tensor, training: SurrogateTraining) -> Surrogate:
+@overload
+def distill(
+    surrogate: Surrogate, estimate: Estimate, t: float | Tensor, x: Tensor, training: SurrogateTraining
+) -> Surrogate: ...
+
+
+@overload
+def distill(surrogate: Module, estimate: Estimate, t: None, x: Tensor, training: SurrogateTraining) -> Module: ...
+
+
+def distill(
+    surrogate: Surrogate | torch.nn.Module,
+    estimate: Estimate,
+    t: float | Tensor | None,
+    x: Tensor,
+    training: SurrogateTraining,
+) -> Surrogate | torch.nn.Module:
     """Fit a copy of a network surrogate to corrected values, weighted by their errors.
 
     Args:
-        surrogate: a network, which is left as it is.
+        surrogate: a network, which is left as it is: a `Surrogate` of time and place, or a module of
+            x alone (with None for `t`), such as a committor's.
         estimate: corrected values at the points.
-        t: [n], times of the points.
+        t: time of all points, or [n], or None.
         x: [n, d], the points.
         training: iterations, batch, rate and seed; the widths are those of the network.
+
+    Raises:
+        ValueError: the surrogate is no network, or the estimate belongs to other points.
 
     Example:
         >>> import torch
@@ -126,29 +147,49 @@ def distill(surrogate: Surrogate, estimate: Estimate, t: Tensor, x: Tensor, trai
         >>> bool((better.value(t, x) - estimate.value).norm() < (estimate.surrogate - estimate.value).norm())
         True
     """
-    if not isinstance(surrogate.function, torch.nn.Module):
-        got, fix = type(surrogate.function).__name__, "train one with `train_surrogate`"
+    function = surrogate.function if isinstance(surrogate, Surrogate) else surrogate
+    if not isinstance(function, torch.nn.Module):
+        got, fix = type(function).__name__, "train one with `train_surrogate`"
         raise ValueError(message("the surrogate", "a torch module to refit", got, fix))
-    network = copy.deepcopy(surrogate.function).requires_grad_(True)
-    refitted = Surrogate(network, derivatives=surrogate.derivatives, smooth=surrogate.smooth)
+    if tuple(estimate.value.shape) != (x.shape[0],):
+        got, fix = f"{len(estimate.value)}", "pass the points of the estimate"
+        raise ValueError(message("`estimate`", f"a value for each of the {x.shape[0]} points", got, fix))
+    network = copy.deepcopy(function).requires_grad_(True)
+    if isinstance(surrogate, Surrogate):
+        refitted = Surrogate(network, derivatives=surrogate.derivatives, smooth=surrogate.smooth)
+        times_of_points = torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(x.shape[0])
+        _refit(network, refitted.value, (times_of_points, x), estimate, training)
+        return refitted
+    _refit(network, network, (x,), estimate, training)
+    return network
+
+
+def _refit(
+    network: torch.nn.Module,
+    predict: Callable[..., Tensor],
+    inputs: tuple[Tensor, ...],
+    estimate: Estimate,
+    training: SurrogateTraining,
+) -> None:
+    """Fit `predict` of the inputs to the values of an estimate, in place."""
     # What the network cannot represent is an error as well: without a floor the exact values near the horizon decide.
     floor = estimate.standard_error.median().clamp_min(torch.finfo(torch.float64).tiny)
     weight = 1.0 / (1.0 + (estimate.standard_error / floor).square())
-    labels = [value.to(torch.float32) for value in (t.expand(x.shape[0]), x, estimate.value, weight / weight.mean())]
+    dtype = parameter_dtype(network) or torch.float32
+    labels = [part.to(dtype) for part in (estimate.value, weight / weight.mean(), *inputs)]
 
     def loss(batch: tuple[Tensor, ...]) -> Tensor:
-        time, place, value, factor = batch
-        return (factor * (refitted.value(time, place) - value).square()).mean()
+        value, factor, *place = batch
+        return (factor * (predict(*place) - value).square()).mean()
 
     generator = torch.Generator().manual_seed(training.seed)
 
     def batches() -> Iterator[tuple[Tensor, ...]]:
         while True:
-            chosen = torch.randperm(x.shape[0], generator=generator)[: training.batch]
-            yield tuple(part[chosen] for part in labels)
+            chosen = torch.randperm(len(labels[0]), generator=generator)[: training.batch]
+            yield tuple(part[chosen.to(part.device)] for part in labels)
 
     _descend(network, loss, batches(), training)
-    return refitted
 
 
 def _descend(

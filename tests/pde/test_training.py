@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from flashmd.pde import Parabolic, Surrogate, SurrogateTraining, correct, distill, train_surrogate
+from flashmd.pde import Parabolic, Surrogate, SurrogateNetwork, SurrogateTraining, correct, distill, train_surrogate
 from flashmd.pde.training import residual
 from tests.pde.cases import BURGERS, bent, quadratic_exact, quadratic_problem, settings
 
@@ -63,6 +65,36 @@ def test_refitting_leaves_the_surrogate_and_reduces_its_error() -> None:
     assert errors[1] < 0.5 * errors[0]
 
 
+def test_networks_of_places_alone_are_refitted_as_well() -> None:
+    """A solution that does not depend on time: u = sum x with a constant drift that the terminal value balances."""
+    problem = Parabolic(d=2, T=1.0, terminal=lambda x: x.sum(1))
+    network = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Flatten(0)).double()
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0), dtype=F64)
+    surrogate = Surrogate(lambda t, x: network(x))
+    estimate = correct(problem, surrogate, 0.0, x, method="linear", settings=settings())
+    training = SurrogateTraining(iterations=300, learning_rate=3e-2)
+    before = network(x).detach()
+    refitted = distill(network, estimate, None, x, training)
+    assert isinstance(refitted, torch.nn.Sequential)
+    assert torch.equal(network(x), before)
+    assert (refitted(x) - x.sum(1)).norm() < 0.05 * (before - x.sum(1)).norm()
+    assert not any(parameter.requires_grad for parameter in refitted.parameters())
+
+
+def test_noisy_values_count_less() -> None:
+    """Half of the labels are wrong by one and say so."""
+    network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Flatten(0)).double()
+    problem = Parabolic(d=1, T=1.0, terminal=lambda x: x[:, 0])
+    x = torch.linspace(-1.0, 1.0, 100, dtype=F64)[:, None]
+    estimate = correct(problem, Surrogate(lambda t, x: x[:, 0]), 0.0, x, method="linear", settings=settings())
+    wrong = torch.arange(100) % 2 == 0
+    noisy = replace(
+        estimate, value=estimate.value + wrong.double(), standard_error=torch.where(wrong, 10.0, 0.01).double()
+    )
+    refitted = distill(network, noisy, None, x, SurrogateTraining(iterations=300, learning_rate=3e-2))
+    assert (refitted(x) - x[:, 0]).abs().max() < 0.05
+
+
 def test_wrong_arguments() -> None:
     with pytest.raises(ValueError, match="the training: expected positive numbers, got iterations=0"):
         SurrogateTraining(iterations=0)
@@ -70,3 +102,6 @@ def test_wrong_arguments() -> None:
     estimate = correct(BURGERS.problem, bent(BURGERS), t, x, settings=settings())
     with pytest.raises(ValueError, match="the surrogate: expected a torch module to refit, got Ridge"):
         distill(bent(BURGERS), estimate, t, x, SurrogateTraining(iterations=1))
+    network = Surrogate(SurrogateNetwork(6, [4], T=0.5))
+    with pytest.raises(ValueError, match="`estimate`: expected a value for each of the 3 points, got 4"):
+        distill(network, estimate, t[:3], x[:3], SurrogateTraining(iterations=1))
