@@ -1,6 +1,8 @@
 """Parabolic problems and the correction of surrogates: values with honest error bars at inference."""
 
 from flashmd.pde.adapters import column_surrogate as column_surrogate
+from flashmd.pde.adapters import deepxde_surrogate as deepxde_surrogate
+from flashmd.pde.adapters import gaussian_process_surrogate as gaussian_process_surrogate
 from flashmd.pde.benchmark import BenchmarkPlan as BenchmarkPlan
 from flashmd.pde.benchmark import BenchmarkResult as BenchmarkResult
 from flashmd.pde.benchmark import run_benchmark as run_benchmark
