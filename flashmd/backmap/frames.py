@@ -98,7 +98,8 @@ def local_frames(ca: Tensor, joined: Tensor) -> tuple[Tensor, Tensor]:
     """
     previous, following = trace_neighbors(ca, joined)
     along = following - previous
-    e1 = _unit(along)
+    folded = along.norm(dim=-1, keepdim=True) < DEGENERATE
+    e1 = _unit(torch.where(folded, following - ca, along))
     bend = ca - (previous + following) / 2
     bend = bend - (bend * e1).sum(-1, keepdim=True) * e1
     straight = bend.norm(dim=-1, keepdim=True) < DEGENERATE

@@ -24,6 +24,7 @@ LENGTH = 0.3
 CONFORMER_CHANNELS = 32
 """Channels over which a residue's state is compared with the conformers of its type."""
 _LEAST_VARIANCE = 1e-8
+_LOG_SCALES = (-2.5, 1.0)
 _N_RADIAL = 16
 _RADIAL_END = 2.0
 
@@ -67,6 +68,21 @@ def _gather(values: Tensor, index: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class _Context:
+    """What the surroundings change of the mixture over conformers.
+
+    Attributes:
+        log_odds: [n, k], added to the log-probabilities.
+        shift: [n, 42], nm, added to all centres.
+        log_scale: [n, 14], logarithm of a factor for the width of each atom around its centre.
+    """
+
+    log_odds: Tensor
+    shift: Tensor
+    log_scale: Tensor
+
+
+@dataclass(frozen=True)
 class _Mixture:
     """The flow under a mixture of Gaussians around conformers, at one point and time; lengths in nm.
 
@@ -77,7 +93,8 @@ class _Mixture:
         at: [n, 42], x_t.
         mean: [n, 42], mu.
         time: [n, 1].
-        gain: [n, 42], the factor in front of the last bracket.
+        start: [n, 42], p^2.
+        width: [n, 42], s^2.
         centres: [n, k, 42], m.
         log_weight: [n, k], log-probability of the conformers given x_t and the trace's shape, up to a constant.
     """
@@ -85,7 +102,8 @@ class _Mixture:
     at: Tensor
     mean: Tensor
     time: Tensor
-    gain: Tensor
+    start: Tensor
+    width: Tensor
     centres: Tensor
     log_weight: Tensor
 
@@ -95,21 +113,28 @@ class _Mixture:
         mean, start = prior.mean[trace.types, trace.shapes], prior.deviation[trace.types, trace.shapes].square()
         centres, width = prior.centres[trace.types], prior.width[trace.types].square()
         known = trace.known.repeat_interleave(3, dim=1)
-        variance = torch.where(known, width, time**2 * width + (1 - time) ** 2 * start).clamp_min(_LEAST_VARIANCE)
+        variance = torch.where(known, width, _variance(time, width, start))
         seen = torch.where(known, at, at - (1 - time) * mean)
         scale = torch.where(known, 1.0, time)
         used = slot_mask().to(at.device)[trace.types].repeat_interleave(3, dim=1) / variance
         linear = torch.bmm(centres, (seen * scale * used)[..., None])[..., 0]
         quadratic = torch.bmm(centres.square(), (scale**2 * used)[..., None])[..., 0]
         log_weight = prior.log_frequency[trace.types, trace.shapes] + linear - quadratic / 2
-        return cls(at, mean, time, (time * width - (1 - time) * start) / variance, centres, log_weight)
+        return cls(at, mean, time, start, width, centres, log_weight)
 
-    def velocity(self, log_odds: Tensor) -> Tensor:
-        """Return the mean velocity [n, 14, 3] after corrections [n, k] of the log-probabilities."""
-        weight = (self.log_weight + log_odds).softmax(-1)
-        centre = torch.bmm(weight[:, None], self.centres)[:, 0]
+    def velocity(self, context: _Context) -> Tensor:
+        """Return the mean velocity: [n, 14, 3]."""
+        weight = (self.log_weight + context.log_odds).softmax(-1)
+        centre = torch.bmm(weight[:, None], self.centres)[:, 0] + context.shift
+        scale = context.log_scale.clamp(*_LOG_SCALES).repeat_interleave(3, dim=1).exp()
+        width = self.width * scale.square()
+        gain = (self.time * width - (1 - self.time) * self.start) / _variance(self.time, width, self.start)
         rest = self.at - self.time * centre - (1 - self.time) * self.mean
-        return (centre - self.mean + self.gain * rest).view(-1, N_SLOTS, 3)
+        return (centre - self.mean + gain * rest).view(-1, N_SLOTS, 3)
+
+
+def _variance(time: Tensor, width: Tensor, start: Tensor) -> Tensor:
+    return (time**2 * width + (1 - time) ** 2 * start).clamp_min(_LEAST_VARIANCE)
 
 
 class _Layer(nn.Module):
@@ -131,7 +156,9 @@ class _Layer(nn.Module):
         self.readout = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU())
         self.velocity = nn.Linear(width, N_COORDINATES)
         self.preference = nn.Linear(width, CONFORMER_CHANNELS)
-        for last in (self.velocity, self.preference):
+        self.shift = nn.Linear(width, N_COORDINATES)
+        self.log_scale = nn.Linear(width, N_SLOTS)
+        for last in (self.velocity, self.preference, self.shift, self.log_scale):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
@@ -145,8 +172,8 @@ class _Layer(nn.Module):
 
     def forward(
         self, state: Tensor, centred: Tensor, expected: Tensor, trace: Trace, neighbors: Tensor, static: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the new state [n, width], a velocity [n, 14, 3] and preferences [n, CONFORMER_CHANNELS].
+    ) -> tuple[Tensor, Tensor]:
+        """Return the new state [n, width], and what is read from it [n, width].
 
         Args:
             state: [n, width].
@@ -164,8 +191,24 @@ class _Layer(nn.Module):
         hidden = static + self.own(normed)[:, None] + _gather(self.other(normed), neighbors) + self.atoms(seen)
         message = nn.functional.silu(self.message(nn.functional.silu(hidden))).mean(1)
         state = state + self.update(torch.cat([normed, message, expected.flatten(1), centred], dim=-1))
-        read = self.readout(state)
-        return state, self.velocity(read).view(-1, N_SLOTS, 3), self.preference(read)
+        return state, self.readout(state)
+
+    def changes(self, read: Tensor, conformers: Tensor, context: _Context, free: Tensor) -> tuple[_Context, Tensor]:
+        """Return the context with what this layer adds, and a velocity [n, 14, 3] in units of `LENGTH`.
+
+        Args:
+            read: [n, width].
+            conformers: [n, k, CONFORMER_CHANNELS].
+            context: of the layers before.
+            free: [n, 14, 1], one for atoms that move.
+        """
+        odds = torch.bmm(conformers, self.preference(read).to(conformers)[..., None])[..., 0]
+        updated = _Context(
+            context.log_odds + odds.to(context.log_odds),
+            context.shift + LENGTH * self.shift(read),
+            context.log_scale + self.log_scale(read),
+        )
+        return updated, self.velocity(read).view(-1, N_SLOTS, 3) * free
 
 
 class VelocityNetwork(nn.Module):
@@ -227,21 +270,23 @@ class VelocityNetwork(nn.Module):
         centred = ((mixture.at - mixture.mean) / LENGTH) * free.expand_as(local).flatten(1)
         state = self._initial(time, trace)
         conformers = (self.conformers + self.shape_of_conformer(prior.centres / LENGTH))[trace.types]
-        log_odds = mixture.log_weight.new_zeros(mixture.log_weight.shape)
+        context = _Context(
+            torch.zeros_like(mixture.log_weight), torch.zeros_like(mixture.at), local.new_zeros(local.shape[:2])
+        )
         correction = torch.zeros_like(local)
         for layer, part in zip(self._layers, static, strict=True):
-            velocity = mixture.velocity(log_odds) * free + correction
-            expected = at + left * velocity / LENGTH
-            state, step, preference = layer(state, centred, expected, trace, graph.neighbors, part)
-            log_odds = log_odds + torch.bmm(conformers, preference.to(conformers)[..., None])[..., 0].to(log_odds)
-            correction = correction + step * free * LENGTH
-        return mixture.velocity(log_odds) * free + correction, mixture.log_weight + log_odds
+            expected = at + left * (mixture.velocity(context) * free + correction) / LENGTH
+            state, read = layer(state, centred, expected, trace, graph.neighbors, part)
+            context, step = layer.changes(read, conformers, context, free)
+            correction = correction + step * LENGTH
+        return mixture.velocity(context) * free + correction, mixture.log_weight + context.log_odds
 
     def _initial(self, time: Tensor, trace: Trace) -> Tensor:
         """Return the states of the residues before any message: [n, width]."""
         given = torch.cat(
             [trace.known, trace.centroids / LENGTH, trace.has_centroid[:, None], trace.window.flatten(1)], dim=-1
         )
-        state: Tensor = self.types(trace.types) + self.shapes(trace.shapes) + self.given(given)
-        state = state + self.time(_time_features(time))
-        return state
+        residue: Tensor = self.types(trace.types) + self.shapes(trace.shapes)
+        moment: Tensor = self.time(_time_features(time))
+        context: Tensor = self.given(given)
+        return residue + moment + context

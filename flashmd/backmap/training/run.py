@@ -28,7 +28,7 @@ _WARM_UP = 100
 _CLIP = 0.5
 _N_VALIDATION = 24
 _MAX_VALIDATION = 300
-_TIMES = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97)
+_TIMES = (0.05, 0.35, 0.65, 0.9, 0.2, 0.5, 0.8, 0.97)
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,10 @@ def _report(
     count = state.step - (state.curve[-1].step if state.curve else 0)
     model = state.averaged()
     now = time.perf_counter()
-    losses = [*(sums / count).tolist(), *check.losses(model)]
-    point = Point(state.step, rate, *losses, seconds=now - begun)
+    train, validation = (sums / count).tolist(), check.losses(model)
+    point = Point(
+        state.step, rate, train[0], train[1], train[2], validation[0], validation[1], validation[2], now - begun
+    )
     state.curve.append(point)
     save_state(state, config.output / STATE_FILE, mark)
     card = {
