@@ -1,5 +1,23 @@
-"""Force fields of OpenMM: energies and gradients of all-atom structures."""
+"""Force fields of OpenMM: hydrogens, energies, minimisation and short dynamics of all-atom structures."""
 
+from flashmd.backmap.force_fields.dynamics import DynamicsCheck, md_check
 from flashmd.backmap.force_fields.energy_workers import EnergyBatch, EnergyWorkers
+from flashmd.backmap.force_fields.hydrogens import Hydrogenated, add_hydrogens
+from flashmd.backmap.force_fields.minimize import Minimized, minimize
+from flashmd.backmap.force_fields.molecule import ForceFieldName, Molecule
+from flashmd.backmap.force_fields.single_points import SinglePoints, single_points
 
-__all__ = ["EnergyBatch", "EnergyWorkers"]
+__all__ = [
+    "DynamicsCheck",
+    "EnergyBatch",
+    "EnergyWorkers",
+    "ForceFieldName",
+    "Hydrogenated",
+    "Minimized",
+    "Molecule",
+    "SinglePoints",
+    "add_hydrogens",
+    "md_check",
+    "minimize",
+    "single_points",
+]

@@ -11,7 +11,7 @@ import math
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,18 +22,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flashmd.errors import EnergyFailureError, message, require
+from flashmd.backmap.force_fields.molecule import FILES, ForceFieldName, build_system
+from flashmd.errors import EnergyFailureError, message
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from flashmd.backmap.adjoint.layout import AllAtoms
 
-ForceFieldName = Literal["amber14-gbn2", "charmm36"]
-_FILES: dict[str, tuple[str, ...]] = {
-    "amber14-gbn2": ("amber14-all.xml", "implicit/gbn2.xml"),
-    "charmm36": ("charmm36.xml",),
-}
 _FEWEST = 20
 """Structures to evaluate before a share of failures says anything."""
 _CONTEXTS = 64
@@ -92,9 +88,9 @@ class EnergyWorkers:
         failure_limit: float = 0.1,
         platform: Literal["CPU", "Reference"] = "CPU",
     ) -> None:
-        if force_field not in _FILES:
+        if force_field not in FILES:
             fix = "choose one of them"
-            raise ValueError(message("`force_field`", f"one of {', '.join(_FILES)}", repr(force_field), fix))
+            raise ValueError(message("`force_field`", f"one of {', '.join(FILES)}", repr(force_field), fix))
         if processes < 1:
             raise ValueError(message("`processes`", "at least 1", str(processes), "pass 1 for no extra process"))
         self.force_field = force_field
@@ -180,46 +176,13 @@ class EnergyWorkers:
 _Result = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def _system_text(atoms: AllAtoms, force_field: str) -> str:
+def _system_text(atoms: AllAtoms, force_field: ForceFieldName) -> str:
     """Return the serialised System of a molecule."""
-    try:
-        import openmm
-        from openmm import app
-    except ImportError:
-        raise require("openmm", "openmm") from None
-    topology = app.Topology()
-    joined = atoms.chains.joined.tolist()
-    _refuse_lone(atoms)
-    residues: list[Any] = []
-    for index, form in enumerate(atoms.forms):
-        chain = topology.addChain() if index == 0 or not joined[index - 1] else residues[-1].chain
-        residues.append(topology.addResidue(form[:3], chain))
-    made = [
-        topology.addAtom(name, app.Element.getBySymbol(element), residues[residue])
-        for name, element, residue in zip(atoms.names, atoms.elements, atoms.residue.tolist(), strict=True)
-    ]
-    for first, second in atoms.bonds.tolist():
-        topology.addBond(made[first], made[second])
-    text: str = openmm.XmlSerializer.serialize(
-        _force_field(force_field).createSystem(topology, nonbondedMethod=app.NoCutoff)
-    )
+    system = build_system(atoms, force_field)
+    import openmm
+
+    text: str = openmm.XmlSerializer.serialize(system)
     return text
-
-
-@cache
-def _force_field(name: str) -> Any:
-    from openmm import app
-
-    return app.ForceField(*_FILES[name])
-
-
-def _refuse_lone(atoms: AllAtoms) -> None:
-    joined = atoms.chains.joined
-    lone = ~joined & ~torch.cat([joined.new_zeros(1), joined[:-1]])
-    if bool(lone.any()):
-        names = ", ".join(str(atoms.chains.labels[i]) for i in lone.nonzero()[:, 0].tolist())
-        fix = "leave those residues out: a force field has no residue with two charged ends"
-        raise ValueError(message("pieces of chain", "two residues or more", f"single ones: {names}", fix))
 
 
 @lru_cache(maxsize=_CONTEXTS)

@@ -113,7 +113,7 @@ def test_pieces_of_one_residue_are_refused() -> None:
 @pytest.mark.parametrize(
     "options, text",
     [
-        ({"force_field": "opls"}, "`force_field`: expected one of amber14-gbn2, charmm36, got 'opls'"),
+        ({"force_field": "opls"}, "`force_field`: expected one of amber14, amber14-gbn2, charmm36, got 'opls'"),
         ({"force_field": "charmm36", "processes": 0}, "`processes`: expected at least 1, got 0"),
     ],
 )
