@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from flashmd.backmap.atom_network import AtomNetwork
 from flashmd.backmap.graph import Graph, Trace
 from flashmd.backmap.network import VelocityNetwork
 from flashmd.backmap.prior import ResiduePrior
@@ -59,7 +60,7 @@ class Batch:
     time: Tensor
 
 
-def flow_loss(network: VelocityNetwork, prior: ResiduePrior, batch: Batch, noise: Tensor) -> Tensor:
+def flow_loss(network: VelocityNetwork | AtomNetwork, prior: ResiduePrior, batch: Batch, noise: Tensor) -> Tensor:
     """Return the errors of velocities, of late distances and of conformers.
 
     Args:
@@ -115,7 +116,7 @@ Correction = Callable[[Tensor, float, float], Tensor]
 
 
 def integrate(
-    network: VelocityNetwork,
+    network: VelocityNetwork | AtomNetwork,
     prior: ResiduePrior,
     start: Tensor,
     trace: Trace,

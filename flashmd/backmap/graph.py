@@ -64,12 +64,14 @@ class Graph:
         rotation: [n, k, 3, 3], from the neighbour's frame to the own one.
         shift: [n, k, 3], CA of the neighbour in the own frame, nm.
         offset: [n, k], int64, place of the neighbour along the chain, clamped; the last value is another piece.
+        sizes: number of residues of each protein.
     """
 
     neighbors: Tensor
     rotation: Tensor
     shift: Tensor
     offset: Tensor
+    sizes: tuple[int, ...]
 
 
 def make_trace(
@@ -147,4 +149,5 @@ def make_graph(trace: Trace, sizes: Sequence[int], n_neighbors: int) -> Graph:
         rotation=back @ trace.axes[neighbors],
         shift=(back @ (trace.ca[neighbors] - trace.ca[:, None])[..., None])[..., 0],
         offset=torch.where(inside, offset.clamp(-MAX_OFFSET, MAX_OFFSET) + MAX_OFFSET, 2 * MAX_OFFSET + 1),
+        sizes=tuple(sizes),
     )

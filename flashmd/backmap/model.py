@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from flashmd.backmap.atom_network import AtomNetwork, AtomNetworkConfig, ca_prior
 from flashmd.backmap.chains import Chains
 from flashmd.backmap.flow import Correction, integrate
 from flashmd.backmap.frames import to_local, to_world
@@ -24,6 +25,7 @@ from flashmd.errors import CheckpointError, message
 from flashmd.files import write_atomically
 
 FORMAT = "flashmd-backmap-1"
+_KINDS: dict[type[NetworkConfig | AtomNetworkConfig], str] = {NetworkConfig: "residues", AtomNetworkConfig: "atoms"}
 _BLOCK = 4096
 """Residues that go through the network at once."""
 
@@ -40,7 +42,7 @@ class BackmapModel(nn.Module):
     """Draws all-atom structures that fit a trace.
 
     Args:
-        config: sizes of the network.
+        config: sizes of the network; their kind chooses between the network of residues and the published one of atoms.
 
     Example:
         >>> import torch
@@ -54,11 +56,16 @@ class BackmapModel(nn.Module):
         torch.Size([1, 4, 14, 3])
     """
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig | AtomNetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.prior = ResiduePrior(config.n_conformers, config.spread)
-        self.network = VelocityNetwork(config)
+        self.prior: ResiduePrior
+        self.network: VelocityNetwork | AtomNetwork
+        if isinstance(config, AtomNetworkConfig):
+            self.prior, self.network = ca_prior(config), AtomNetwork(config)
+        else:
+            self.prior = ResiduePrior(config.n_conformers, config.spread)
+            self.network = VelocityNetwork(config)
 
     @torch.no_grad()
     def sample(
@@ -154,7 +161,11 @@ class BackmapModel(nn.Module):
 
     def save(self, path: str | Path, *, card: Mapping[str, object] | None = None) -> None:
         """Write prior, network and a description of the training to a safetensors file."""
-        metadata = {"format": FORMAT, "config": json.dumps(asdict(self.config)), "card": json.dumps(dict(card or {}))}
+        metadata = {
+            "format": FORMAT,
+            "config": json.dumps({"kind": _KINDS[type(self.config)], **asdict(self.config)}),
+            "card": json.dumps(dict(card or {})),
+        }
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         write_atomically(Path(path), safetensors.torch.save(tensors, metadata), advice="save again")
 
@@ -176,7 +187,9 @@ class BackmapModel(nn.Module):
             fix = "pass a file written by `flashmd train-backmap`"
             got = f"format {metadata.get('format')!r}"
             raise CheckpointError(message(f"model {path}", f"a backmapping model ({FORMAT})", got, fix))
-        model = cls(NetworkConfig(**json.loads(metadata["config"])))
+        sizes = json.loads(metadata["config"])
+        kind = {name: each for each, name in _KINDS.items()}[sizes.pop("kind")]
+        model = cls(kind(**sizes))
         model.load_state_dict(tensors)
         return model.eval()
 

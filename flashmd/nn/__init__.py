@@ -2,6 +2,7 @@
 
 from flashmd.nn.cutoff import CosineCutoff as CosineCutoff
 from flashmd.nn.cutoff import IdentityCutoff as IdentityCutoff
+from flashmd.nn.egnn import EGNNLayer as EGNNLayer
 from flashmd.nn.filter_table import FilterTable as FilterTable
 from flashmd.nn.filter_table import tabulate as tabulate
 from flashmd.nn.frames import FrameEnergies as FrameEnergies

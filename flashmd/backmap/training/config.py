@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from flashmd.backmap.atom_network import AtomNetworkConfig
 from flashmd.backmap.network import NetworkConfig
 from flashmd.configuration import explain, read_yaml
 from flashmd.errors import ConfigurationError
@@ -18,17 +19,9 @@ class _Section(BaseModel):
 
 
 class NetworkSection(_Section):
-    """Sizes of the velocity network.
+    """Sizes of the network of residues, see `NetworkConfig`."""
 
-    Attributes:
-        width: channels of a residue.
-        edge_width: channels of a message.
-        n_layers: rounds of messages.
-        n_neighbors: neighbours of a residue.
-        n_conformers: clusters of each residue type.
-        spread: standard deviations of the prior in units of those of structures.
-    """
-
+    kind: Literal["residues"] = "residues"
     width: PositiveInt = NetworkConfig.width
     edge_width: PositiveInt = NetworkConfig.edge_width
     n_layers: PositiveInt = NetworkConfig.n_layers
@@ -38,7 +31,21 @@ class NetworkSection(_Section):
 
     def config(self) -> NetworkConfig:
         """Return the sizes as the network takes them."""
-        return NetworkConfig(**self.model_dump())
+        return NetworkConfig(**self.model_dump(exclude={"kind"}))
+
+
+class AtomNetworkSection(_Section):
+    """Sizes of the published network of atoms, see `AtomNetworkConfig`."""
+
+    kind: Literal["atoms"]
+    width: PositiveInt = AtomNetworkConfig.width
+    n_layers: PositiveInt = AtomNetworkConfig.n_layers
+    n_neighbors: PositiveInt = AtomNetworkConfig.n_neighbors
+    noise: PositiveFloat = AtomNetworkConfig.noise
+
+    def config(self) -> AtomNetworkConfig:
+        """Return the sizes as the network takes them."""
+        return AtomNetworkConfig(**self.model_dump(exclude={"kind"}))
 
 
 class BackmapTraining(_Section):
@@ -64,7 +71,7 @@ class BackmapTraining(_Section):
     data: Path
     validation: Path
     output: Path
-    network: NetworkSection = NetworkSection()
+    network: NetworkSection | AtomNetworkSection = NetworkSection()
     steps: PositiveInt = 20_000
     decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3
     learning_rate: PositiveFloat = 1e-3

@@ -16,6 +16,7 @@ from torch import Tensor
 from flashmd.backmap.dataset import load_structures
 from flashmd.backmap.flow import LOSS_WEIGHTS, Batch, flow_loss
 from flashmd.backmap.model import BackmapModel
+from flashmd.backmap.network import VelocityNetwork
 from flashmd.backmap.residues import N_SLOTS
 from flashmd.backmap.training.batches import Example, epoch_batches, make_batch, make_example
 from flashmd.backmap.training.config import BackmapTraining
@@ -78,7 +79,8 @@ def train(config: BackmapTraining, on_report: Callable[[Point], None] | None = N
         config.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     model = BackmapModel(config.network.config())
-    model.prior.fit(structures)
+    if isinstance(model.network, VelocityNetwork):
+        model.prior.fit(structures)
     state = new_state(model, config.learning_rate)
     path, mark = config.output / STATE_FILE, _fingerprint(config)
     if path.exists():
