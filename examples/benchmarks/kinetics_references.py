@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from flashmd.kinetics import (
     ball,
     committor,
     hidden_double_well,
+    kolmogorov,
     mfpt,
     mueller_brown,
     radial_problem,
@@ -42,40 +44,79 @@ def show(name: str, d: int, estimate: Estimate, exact: Tensor | float) -> None:
     print(f"| {name} | {d} | {numbers} | {float(chi2):.1f} | {steps:.0f} | {estimate.seconds:.0f} s |", flush=True)
 
 
-def steep(problem: KineticProblem) -> BoundaryNetwork:
+def steep(problem: KineticProblem) -> Callable[[Tensor], Tensor]:
     """A committor that is too steep and not centred."""
-    return lambda x: 0.5 + 0.5 * torch.tanh(2.0 * problem.coordinate(x) - 0.1)  # type: ignore[return-value]
+    return lambda x: 0.5 + 0.5 * torch.tanh(2.0 * problem.coordinate(x) - 0.1)
 
 
-def wells(paths: int) -> None:
-    """K1 and K5: a double well hidden in d dimensions."""
+def well_committors(paths: int) -> None:
+    """K1: a double well hidden in d dimensions."""
     for d in (1, 10, 50, 200):
-        problem, s = hidden_double_well(d), torch.tensor([-0.5, -0.25, 0.0, 0.25, 0.5])
-        settings = PathSettings(time_step=1e-3, paths_per_point=paths)
+        problem, s = hidden_double_well(d), torch.linspace(-0.5, 0.5, 10)
+        settings = PathSettings(time_step=2.5e-3, paths_per_point=paths)
         x = problem.place(s)
         estimate = committor(problem.dynamics, problem.A, problem.B, x=x, settings=settings, surrogate=steep(problem))
         show("double well, committor", d, estimate, problem.committor(s))
-    for t, exact in ((0.05, 0.98188), (0.1, 0.76715), (0.2, 0.29445), (0.5, 0.00999)):
-        problem = hidden_double_well(50)
-        estimate = survival(
-            problem.dynamics, (problem.A, problem.B), t=t, x=problem.place(torch.zeros(1)),
-            settings=PathSettings(time_step=1e-3, paths_per_point=paths),
-            surrogate=lambda t, x, p=problem: (0.5 * math.pi * p.coordinate(x)).cos() * (-11.0 * t).exp(),
+
+
+def well_times(paths: int) -> None:
+    """K1 and K5: passage times and survival in the double well."""
+    for d in (1, 50):
+        problem, s = hidden_double_well(d), torch.tensor([-1.0, -0.5, 0.0, 0.5])
+        estimate = mfpt(
+            problem.dynamics, problem.B, x=problem.place(s),
+            settings=PathSettings(time_step=5e-3, paths_per_point=max(4, paths // 4)),
+            surrogate=lambda x, p=problem: 7.5 * (1.0 - torch.tanh(2.0 * p.coordinate(x))),
         )  # fmt: skip
-        show(f"double well, survival to {t}", 50, estimate, exact)
+        show("double well, passage time", d, estimate, problem.passage(s))
+    for d in (1, 50):
+        problem = hidden_double_well(d)
+        for t, exact in ((0.05, 0.98188), (0.1, 0.76715), (0.2, 0.29445), (0.5, 0.00999)):
+            estimate = survival(
+                problem.dynamics, (problem.A, problem.B), t=t, x=problem.place(torch.zeros(1)),
+                settings=PathSettings(time_step=1.25e-3, paths_per_point=10 * paths),
+                surrogate=lambda t, x, p=problem: (0.5 * math.pi * p.coordinate(x)).cos() * (-11.0 * t).exp(),
+            )  # fmt: skip
+            show(f"double well, survival to {t}", d, estimate, exact)
 
 
-def shells(paths: int) -> None:
-    """K2 and K3: between two spheres, in a harmonic potential and free."""
+def oscillator(paths: int) -> None:
+    """K5: the mean square of a harmonic oscillator, from a surrogate that is a tenth too small."""
+    d = 50
+
+    def exact(t: Tensor, x: Tensor) -> Tensor:
+        decay = (-2.0 * t).exp()
+        return x.square().sum(1) * decay + d * (1.0 - decay)
+
+    x = torch.linspace(-1.0, 1.0, 5, dtype=torch.float64)[:, None].repeat(1, d)
+    estimate = kolmogorov(
+        Overdamped(lambda x: 0.5 * x.square().sum(1), kT=1.0), lambda x: x.square().sum(1), t=0.5, x=x,
+        settings=PathSettings(time_step=1e-2, paths_per_point=paths), surrogate=lambda t, x: 0.9 * exact(t, x),
+    )  # fmt: skip
+    show("oscillator, mean square", d, estimate, exact(torch.tensor(0.5), x))
+
+
+def harmonic_shells(paths: int) -> None:
+    """K2: between two spheres in a harmonic potential."""
     for d in (10, 50, 100):
         inner, outer = math.sqrt(d) - 1.2, math.sqrt(d) + 0.8
-        problem, r = radial_problem(d, inner=inner, outer=outer, stiffness=1.0), torch.linspace(0.3, 1.7, 5) + inner
+        problem, r = radial_problem(d, inner=inner, outer=outer, stiffness=1.0), torch.linspace(0.3, 1.7, 8) + inner
+        x, settings = problem.place(r), PathSettings(time_step=2e-3, paths_per_point=paths)
         estimate = committor(
-            problem.dynamics, problem.A, problem.B, x=problem.place(r),
-            settings=PathSettings(time_step=1e-3, paths_per_point=paths),
+            problem.dynamics, problem.A, problem.B, x=x, settings=settings,
             surrogate=lambda x, p=problem, a=inner, b=outer: ((p.coordinate(x) - a) / (b - a)).clamp_min(0.0) ** 2,
         )  # fmt: skip
         show("harmonic, committor", d, estimate, problem.committor(r))
+        estimate = mfpt(
+            problem.dynamics, problem.B, x=x, settings=settings,
+            surrogate=lambda x, p=problem, b=outer: 2.0 * (b - p.coordinate(x)),
+        )  # fmt: skip
+        show("harmonic, passage time", d, estimate, problem.passage(r))
+
+
+def free_shells(paths: int) -> None:
+    """K3: a free particle between two spheres and in a ball."""
+    free = Overdamped(lambda x: 0.0 * x.sum(1), kT=1.0)
     for d, radius in ((3, 1.5), (10, 1.2), (50, 1.05), (100, 1.02)):
         problem, r = radial_problem(d, inner=1.0, outer=2.0), torch.tensor([radius])
         settings = PathSettings(time_step=5e-3 / d, paths_per_point=paths)
@@ -83,7 +124,6 @@ def shells(paths: int) -> None:
         x = problem.place(r)
         estimate = committor(problem.dynamics, problem.A, problem.B, x=x, settings=settings, surrogate=guess)
         show("free shell, committor", d, estimate, problem.committor(r))
-        free = Overdamped(lambda x: 0.0 * x.sum(1), kT=1.0)
         estimate = mfpt(
             free, ball(torch.zeros(d), 1.0, outside=True), x=torch.zeros(1, d), settings=settings,
             surrogate=lambda x, d=d: 0.6 * (1.0 - x.square().sum(1)) / d,
@@ -133,7 +173,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     torch.set_num_threads(1)
     print("| problem | d | surrogate's error | error | standard error | chi^2 per point | steps per path | time |")
-    wells(given.paths)
-    shells(given.paths)
+    for part in (well_committors, well_times, oscillator, harmonic_shells, free_shells):
+        part(given.paths)
     cover(128)
     cost(8192)

@@ -1,8 +1,13 @@
 r"""Equations of motion with the noise of each step laid open, which control variates need.
 
-Overdamped, by Euler and Maruyama, with the mobility 1 / (gamma m):
+Overdamped, by the stochastic Heun scheme, of weak order 2 for such noise (Kloeden and Platen,
+doi:10.1007/978-3-662-12616-5, section 15.1), with the mobility 1 / (gamma m):
 
-.. math:: X_{k+1} = X_k + \frac{h}{\gamma m} F(X_k) + \sqrt{\frac{2 kT h}{\gamma m}}\,\xi_k
+.. math::
+    Y_{k+1} = X_k + \frac{h}{\gamma m} F(Y_k) + \sqrt{\frac{2 kT h}{\gamma m}}\,\xi_k, \qquad
+    X_{k+1} = Y_{k+1} + \frac{h}{2 \gamma m} \big(F(Y_{k+1}) - F(Y_k)\big)
+
+The force of the predicted point Y serves the next step too, so a step takes one evaluation; the order stays.
 
 Langevin, by BAOAB (Leimkuhler and Matthews, doi:10.1093/amrx/abs010): half a kick, half a drift, the exact
 Ornstein-Uhlenbeck step of velocities :math:`v \to e^{-\gamma h} v + \sqrt{(1 - e^{-2 \gamma h})\,kT/m}\,\xi`, half a
@@ -33,13 +38,11 @@ class Step:
         state: the new state; its first tensor holds the coordinates [n, d].
         before: [n, d] or [n, 2 d], the point just before the noise acts, as surrogates see it.
         kick: of the same shape, by how much the noise moves that point; its mean is zero given `before`.
-        drift: [n, d], mean displacement per time, or None where the noise does not act on coordinates.
     """
 
     state: State
     before: Tensor
     kick: Tensor
-    drift: Tensor | None
 
 
 class Dynamics(Protocol):
@@ -60,8 +63,17 @@ class Dynamics(Protocol):
         """Whether points are coordinates and velocities, [n, 2 d], for surrogates."""
         ...
 
-    def start(self, x: Tensor, noise: Tensor) -> State:
-        """Return the state at x [n, d]; `noise` [n, d] are normal numbers for what is random."""
+    @property
+    def thermal_speed(self) -> Tensor:
+        """Standard deviation of the velocities, [d] or []; zero where there are none."""
+        ...
+
+    def drift(self, x: Tensor) -> Tensor:
+        """Return the mean displacement per time at x [n, d], [n, d], of coordinates on which noise acts."""
+        ...
+
+    def start(self, x: Tensor, velocity: Tensor) -> State:
+        """Return the state at x [n, d] with velocities [n, d]."""
         ...
 
     def point(self, state: State) -> Tensor:
@@ -90,8 +102,9 @@ class Overdamped:
         >>> from flashmd.kinetics import Overdamped
         >>> harmonic = Overdamped(lambda x: 0.5 * (x**2).sum(1), kT=1.0, friction=1.0)
         >>> x = torch.ones(1, 2, dtype=torch.float64)
-        >>> harmonic.step((x,), 0.1, torch.zeros_like(x)).state[0].tolist()
-        [[0.9, 0.9]]
+        >>> still = torch.zeros_like(x)
+        >>> harmonic.step(harmonic.start(x, still), 0.1, still).state[0].tolist()
+        [[0.905, 0.905]]
     """
 
     potential: EnergyFunction | ForceField
@@ -114,10 +127,19 @@ class Overdamped:
         """False: points are coordinates."""
         return False
 
-    def start(self, x: Tensor, noise: Tensor) -> State:
-        """Return the state at x [n, d]; nothing is random."""
-        del noise
-        return (x,)
+    @property
+    def thermal_speed(self) -> Tensor:
+        """Zero: there are no velocities."""
+        return torch.zeros((), dtype=torch.float64)
+
+    def drift(self, x: Tensor) -> Tensor:
+        """Return the mean displacement per time at x [n, d], [n, d]."""
+        return self.force_field.forces(x) / (self.friction * self.inertia.to(x))
+
+    def start(self, x: Tensor, velocity: Tensor) -> State:
+        """Return coordinates and drift at x [n, d]; velocities do not matter."""
+        del velocity
+        return x, self.drift(x)
 
     def point(self, state: State) -> Tensor:
         """Return the coordinates, [n, d]."""
@@ -125,10 +147,11 @@ class Overdamped:
 
     def step(self, state: State, time_step: float, noise: Tensor) -> Step:
         """Advance by one step with normal numbers [n, d]."""
-        (x,) = state
-        drift = self.force_field.forces(x) / (self.friction * self.inertia.to(x))
+        x, drift = state
         kick = (math.sqrt(time_step) * self.noise.to(x)) * noise
-        return Step((torch.add(x + kick, drift, alpha=time_step),), x, kick, drift)
+        predicted = torch.add(x + kick, drift, alpha=time_step)
+        later = self.drift(predicted)
+        return Step((torch.add(predicted, later - drift, alpha=0.5 * time_step), later), x, kick)
 
 
 @dataclass(frozen=True)
@@ -142,7 +165,7 @@ class Langevin:
         >>> import torch
         >>> from flashmd.kinetics import Langevin
         >>> harmonic = Langevin(lambda x: 0.5 * (x**2).sum(1), kT=1.0, friction=2.0)
-        >>> state = harmonic.start(torch.ones(1, 3), torch.zeros(1, 3))
+        >>> state = harmonic.start(torch.ones(1, 3), harmonic.thermal_speed * torch.ones(1, 3))
         >>> [tuple(each.shape) for each in harmonic.step(state, 0.01, torch.zeros(1, 3)).state]
         [(1, 3), (1, 3), (1, 3)]
     """
@@ -167,9 +190,18 @@ class Langevin:
         """True: points are coordinates and velocities."""
         return True
 
-    def start(self, x: Tensor, noise: Tensor) -> State:
+    @property
+    def thermal_speed(self) -> Tensor:
+        """Standard deviation of Maxwell's distribution, [d] or []."""
+        return (self.kT / self.inertia).sqrt()
+
+    def drift(self, x: Tensor) -> Tensor:
+        """Return zeros: noise does not act on coordinates."""
+        return torch.zeros_like(x)
+
+    def start(self, x: Tensor, velocity: Tensor) -> State:
         """Return coordinates, velocities and forces at x [n, d]."""
-        return x, (self.kT / self.inertia).sqrt().to(x) * noise, self.force_field.forces(x)
+        return x, velocity, self.force_field.forces(x)
 
     def point(self, state: State) -> Tensor:
         """Return coordinates and velocities, [n, 2 d]."""
@@ -187,7 +219,7 @@ class Langevin:
         velocity = slowed + spread
         x = middle + half * velocity
         force = self.force_field.forces(x)
-        return Step((x, velocity + half * force / masses, force), before, kick, None)
+        return Step((x, velocity + half * force / masses, force), before, kick)
 
     def lift(self, function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """Make a function of coordinates and velocities from one of coordinates.

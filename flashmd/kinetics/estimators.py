@@ -26,6 +26,7 @@ from flashmd.pde.surrogate import Surrogate
 
 _EVERYTHING = 1 << 62
 _FIRST_ROUND = 32
+_ROUNDING = 1e-12
 Guess = Surrogate | Callable[..., Any] | None
 
 
@@ -227,8 +228,10 @@ class _Judge:
         limits = self.sampler.simulator.problem.limits
         if limits is None:
             return error
-        unseen = (limits[1] - limits[0]) / self.moments.defect.count.clamp_min(1.0)
-        return torch.where(self.moments.defect.variance() > 0.0, error, unseen)
+        width = limits[1] - limits[0]
+        unseen = width / self.moments.defect.count.clamp_min(1.0)
+        # The control variate of such paths has a factor of zero up to rounding.
+        return torch.where(self.moments.defect.variance() > (_ROUNDING * width) ** 2, error, unseen)
 
     def within(self, index: Tensor) -> Tensor:
         """Whether the points `index` have converged."""

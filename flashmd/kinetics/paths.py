@@ -8,6 +8,8 @@ gives
          = \hat u(x) + E\Big[(\Phi - \hat u)(X_\tau) + \int_0^\tau (L\hat u + s)\,dr\Big],
 
 the martingale and the residual form. In the first one the sum over steps has mean zero for any step and any surrogate.
+In the second one the last step into a set is taken in martingale form: a surrogate that is clamped to its boundary value
+has a kink there, which the point behind the boundary would see.
 Rows of a pool advance together; those that have ended make room for the next. A random number is a function of seed,
 point, draw and the path's own step, so neither the pool nor the order of the points matters.
 """
@@ -24,15 +26,15 @@ from torch import Tensor
 from flashmd.errors import message
 from flashmd.kinetics.dynamics import Dynamics, State, Step
 from flashmd.kinetics.problem import StoppedProblem, overlap
-from flashmd.kinetics.sets import OVERSHOOT, Exits
+from flashmd.kinetics.sets import Exit, Exits
 from flashmd.kinetics.settings import BLOCK, PathSettings
 from flashmd.ops import philox_normal
 from flashmd.pde.streams import mix, uniforms
 from flashmd.pde.surrogate import Surrogate
 
 _ALIVE, _HORIZON, _TRUNCATED, _KILLED = -1, -2, -3, -4
-_NOISE, _ROULETTE, _START = 1, 2, 3
-_VECTORS = ("row", "key", "sign", "age", "exit", "value", "control", "weight")
+_NOISE, _ROULETTE, _START, _EXIT = 1, 2, 3, 4
+_VECTORS = ("row", "key", "sign", "age", "exit", "distance", "value", "control", "weight")
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,14 @@ class Starts:
 
     Attributes:
         x: [rows, d].
+        velocity: [rows, d], or None to draw it.
         key: [rows], int64, name of the random stream.
         sign: [rows], 1 or -1 for mirrored noise.
         before: [rows], surrogate at the start.
     """
 
     x: Tensor
+    velocity: Tensor | None
     key: Tensor
     sign: Tensor
     before: Tensor
@@ -81,6 +85,7 @@ class _Pool:
         sign: of its noise.
         age: steps taken.
         exit: why it ended: number of a set, or one of the codes of this module.
+        distance: to each set, [n, n_sets], as `Exits` measures it.
         value: what it has earned.
         control: the sum of mean zero so far.
         weight: of what it earns from now on.
@@ -92,6 +97,7 @@ class _Pool:
     sign: Tensor
     age: Tensor
     exit: Tensor
+    distance: Tensor
     value: Tensor
     control: Tensor
     weight: Tensor
@@ -157,9 +163,10 @@ class Simulator:
     def _begin(self, starts: Starts, first: int, count: int) -> _Pool:
         chosen = slice(first, first + count)
         x, key, sign = starts.x[chosen], starts.key[chosen], starts.sign[chosen]
-        noise = torch.zeros_like(x)
-        if self.dynamics.has_velocities:
-            noise = sign[:, None] * self._normals(mix(key + _START), 0, x.shape[1])
+        velocity = torch.zeros_like(x) if starts.velocity is None else starts.velocity[chosen]
+        if starts.velocity is None and self.dynamics.has_velocities:
+            thermal = self.dynamics.thermal_speed.to(x)
+            velocity = thermal * sign[:, None] * self._normals(mix(key + _START), 0, x.shape[1])
         martingale = self.surrogate is not None and self.settings.form == "martingale"
         return _Pool(
             row=torch.arange(first, first + count, device=x.device),
@@ -167,41 +174,48 @@ class Simulator:
             sign=sign,
             age=torch.zeros_like(key),
             exit=torch.full_like(key, _ALIVE),
+            distance=self._exits().distances(x),
             value=-starts.before[chosen] if martingale else torch.zeros_like(sign),
             control=torch.zeros_like(sign),
             weight=torch.ones_like(sign),
-            state=self.dynamics.start(x, noise),
+            state=self.dynamics.start(x, velocity),
         )
 
     def _normals(self, keys: Tensor, counter: int, d: int) -> Tensor:
         return philox_normal(self.settings.seed, keys, counter, d, dtype=torch.float64)
+
+    def _exits(self) -> Exits:
+        noise = self.dynamics.noise
+        time_step, _ = self.problem.clock(self.settings.time_step)
+        kind = self.settings.exits if bool((noise > 0.0).any()) else "steps"
+        return Exits(self.problem.sets, math.sqrt(time_step) * noise, kind)
 
     def _advance(self, pool: _Pool) -> None:
         """Take a block of steps, in place; a path that ends stays where it is."""
         time_step, last = self.problem.clock(self.settings.time_step)
         limit = self.settings.max_steps if last is None else min(last, self.settings.max_steps)
         end = _HORIZON if limit == last else _TRUNCATED
-        noise = self.dynamics.noise.to(pool.value)
-        shift = OVERSHOOT * math.sqrt(time_step) if self.settings.shift and bool((noise > 0.0).any()) else 0.0
-        exits = Exits(self.problem.sets, noise, shift)
-        keys = mix(pool.key ^ mix(pool.age + _NOISE))
+        exits, keys = self._exits(), mix(pool.key ^ mix(pool.age + _NOISE))
+        doors = mix(keys + _EXIT)
         shared = torch.zeros((), dtype=torch.bool, device=pool.value.device)
         for number in range(BLOCK):
             alive = pool.exit == _ALIVE
             draws = pool.sign[:, None] * self._normals(keys, number, pool.state[0].shape[1])
             step = self.dynamics.step(pool.state, time_step, draws)
-            gain, control = self._gain(step, self._time_left(pool.age, time_step), time_step)
+            distance = exits.distances(step.state[0])
+            found = exits.find(pool.distance, distance, uniforms(self.settings.seed, doors, number))
+            gain, control = self._gain(step, found, self._time_left(pool.age, time_step), time_step)
             now = torch.where(alive, pool.weight, 0.0)
             pool.value = pool.value + now * gain
             if control is not None:
                 pool.control = pool.control + now * control
             pairs = zip(step.state, pool.state, strict=True)
             pool.state = tuple(torch.where(alive[:, None], new, old) for new, old in pairs)
+            pool.distance = torch.where(alive[:, None], distance, pool.distance)
             pool.age = pool.age + alive.to(pool.age)
-            which, common = exits.find(pool.state[0])
-            which = torch.where((which < 0) & (pool.age >= limit), end, which)
+            which = torch.where((found.which < 0) & (pool.age >= limit), end, found.which)
             pool.exit = torch.where(alive, which, pool.exit)
-            shared = shared | common
+            shared = shared | found.shared
         _check_finite("potential", pool.state[0])
         _check_finite("surrogate", pool.value + pool.control)
         if bool(shared):
@@ -212,22 +226,23 @@ class Simulator:
             return torch.zeros_like(age, dtype=torch.float64)
         return self.problem.horizon - time_step * age.to(torch.float64)
 
-    def _gain(self, step: Step, left: Tensor, time_step: float) -> tuple[Tensor | float, Tensor | None]:
+    def _gain(self, step: Step, found: Exit, left: Tensor, time_step: float) -> tuple[Tensor, Tensor | None]:
         """What a step earns, and what it adds to the sum of mean zero, [n] each."""
-        running = self.problem.running * time_step
+        ends = found.which >= 0
+        running = self.problem.running * time_step * torch.where(ends, found.share, 1.0)
         if self.surrogate is None:
             return running, None
         if self.settings.form == "martingale":
             slope = self.surrogate.gradient(left, step.before).gradient
             return running, (slope * step.kick).sum(1)
-        assert step.drift is not None  # noqa: S101 - the form was checked with the dynamics
         sigma = self.dynamics.noise.to(left).expand(step.before.shape[1])[None]
         jet = self.surrogate.jet(left, step.before, sigma)
         assert jet.second is not None  # noqa: S101 - `jet` always has it
-        generator = (step.drift * jet.gradient).sum(1) + jet.second
+        generator = (self.dynamics.drift(step.before) * jet.gradient).sum(1) + jet.second
         if self.problem.horizon is not None:
             generator = generator - jet.time_derivative
-        return running + time_step * generator, None
+        last = -jet.value - (jet.gradient * step.kick).sum(1)
+        return running + torch.where(ends, last, time_step * generator), None
 
     def _play_roulette(self, pool: _Pool) -> None:
         """End some paths at random and give the others their weight, in place."""
@@ -258,7 +273,8 @@ class Simulator:
         if self.problem.horizon is not None:
             payoff = torch.where(pool.exit == _HORIZON, self.problem.final_at(pool.state[0]), payoff)
         truncated = pool.exit == _TRUNCATED
-        rest = payoff - guess if self.settings.form == "residual" else payoff
+        is_residual_sum = (pool.exit < 0) & (self.settings.form == "residual")
+        rest = torch.where(is_residual_sum, payoff - guess, payoff)
         value = pool.value + pool.weight * rest
         _check_finite("surrogate", guess)
         _check_finite("observable", payoff)

@@ -143,8 +143,7 @@ def _step_generator(dynamics: Dynamics, surrogate: Surrogate | None, x: Tensor) 
     if surrogate is None or not surrogate.has_second:
         got, fix = "none" if surrogate is None else "kinks", "pass a smooth committor, such as `BoundaryNetwork`"
         raise ValueError(message("the surrogate of a rate", "second derivatives", got, fix))
-    drift = dynamics.step(dynamics.start(x, torch.zeros_like(x)), 1.0, torch.zeros_like(x)).drift
-    assert drift is not None  # noqa: S101 - overdamped
+    drift = dynamics.drift(x)
     sigma = dynamics.noise.to(x).expand(x.shape[1])
     jet = surrogate.jet(torch.zeros_like(x[:, 0]), x, sigma[None])
     assert jet.second is not None  # noqa: S101 - `jet` always has it

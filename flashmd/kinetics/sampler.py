@@ -70,6 +70,7 @@ class PathSampler:
         sign = torch.tensor([1.0, -1.0][:mirrored], dtype=torch.float64, device=points.x.device)
         starts = Starts(
             points.x.repeat_interleave(count * mirrored, 0),
+            None,
             keys.repeat_interleave(mirrored),
             sign.repeat(points.n * count),
             surrogate_at(self.simulator, points).repeat_interleave(count * mirrored),

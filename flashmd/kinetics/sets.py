@@ -1,12 +1,21 @@
-r"""Absorbing sets: where paths end, with the correction for exits between time steps.
+r"""Absorbing sets: where paths end, also between two time steps.
 
-A path of time step h that is watched only at its steps leaves later than the continuous one, by an error of order
-:math:`\sqrt h`. Moving the boundary outwards by :math:`0.5826\,|\sigma^T n|\sqrt h`, with the unit normal n, removes
-it (Gobet and Menozzi, doi:10.1016/j.spa.2009.09.014; the constant is :math:`-\zeta(1/2)/\sqrt{2\pi}`).
+A path that is watched only at its steps leaves later than the continuous one, by an error of order :math:`\sqrt h`.
+Between two points outside a set, at distances a and c from it in units of the standard deviation of one step, a path
+has been inside with the probability of a Brownian bridge,
+
+.. math:: P = e^{-2 a c}, \qquad E[\tau \mid \text{inside}] = h\,a\,M(a + |c|),
+    \qquad M(z) = e^{z^2/2} \int_z^\infty e^{-y^2/2}\,dy ,
+
+with the mean time of the first passage, also where the second point lies inside. A constant drift changes neither
+(Gobet, doi:10.1016/S0304-4149(99)00109-X). The cheaper remedy is to move the boundary outwards by
+:math:`0.5826\,|\sigma^T n|\sqrt h`, with the unit normal n (Gobet and Menozzi, doi:10.1016/j.spa.2009.09.014; the
+constant is :math:`-\zeta(1/2)/\sqrt{2\pi}`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +26,7 @@ from flashmd.errors import message
 
 Level = Callable[[Tensor], Tensor]
 OVERSHOOT = 0.5825971579390106
+_FAR = 1e6
 
 
 @dataclass(frozen=True)
@@ -55,17 +65,23 @@ class AbsorbingSet:
         return self.level_at(x) <= 0.0
 
     def margins(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the level, [n], and by how much one step of unit time changes it, [n] or [].
+        """Return the level, [n], and the standard deviation of its change by some noise, [n] or [].
 
         Args:
             x: [n, d].
             sigma: [d], amplitude of the noise of each coordinate, or [] for one of all.
+
+        Raises:
+            ValueError: the function cannot be differentiated.
         """
         if self.unit_slope and sigma.dim() == 0:
             return self.level_at(x), sigma
         with torch.enable_grad():
             place = x.detach().requires_grad_()
             level = self.level_at(place)
+            if not level.requires_grad:
+                got, fix = "a result without a gradient", 'compute it with torch, or pass exits="steps"'
+                raise ValueError(message("the level of a set", "a differentiable function", got, fix))
             slope = torch.autograd.grad(level.sum(), place)[0]
         return level.detach(), (sigma * slope).norm(dim=1)
 
@@ -113,36 +129,74 @@ def half_space(normal: Sequence[float] | Tensor, offset: float) -> AbsorbingSet:
 
 
 @dataclass(frozen=True)
+class Exit:
+    """How n paths fared in one step.
+
+    Attributes:
+        which: [n], int64, the set that each has reached, -1 for none.
+        share: [n], which part of the step passed before.
+        shared: [], bool, whether two sets contain a point.
+    """
+
+    which: Tensor
+    share: Tensor
+    shared: Tensor
+
+
+@dataclass(frozen=True)
 class Exits:
-    """Decide which points have left through which set.
+    """Decide which paths have left through which set.
 
     Attributes:
         sets: any number of them.
-        sigma: [d] or [], amplitude of the noise of each coordinate.
-        shift: by how many standard deviations of one step the sets are enlarged.
+        sigma: [d] or [], amplitude of the noise of each coordinate in one step; zero where noise acts on velocities.
+        kind: "bridge", "shift" or "steps", see `PathSettings`; "steps" where there is no noise.
     """
 
     sets: tuple[AbsorbingSet, ...]
     sigma: Tensor
-    shift: float
+    kind: str
 
-    def find(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the index of the set in which each point lies, [n], -1 for none, and whether two contain a point.
+    def distances(self, x: Tensor) -> Tensor:
+        """Return the distance of points [n, d] to each set, [n, n_sets], in units of the noise of one step.
 
-        A point between two enlarged sets belongs to the one whose boundary is nearer, in units of its own margin.
+        Where exits are looked for at steps only, the level itself does.
         """
-        which = torch.full((x.shape[0],), -1, dtype=torch.int64, device=x.device)
-        nearest = torch.full_like(which, 1, dtype=x.dtype)
-        inside = torch.zeros_like(which)
-        for number, region in enumerate(self.sets):
-            if self.shift > 0.0:
-                level, scale = region.margins(x, self.sigma)
-                ratio = level / (self.shift * scale).clamp_min(torch.finfo(x.dtype).tiny)
-            else:
-                level = region.level_at(x)
-                ratio = torch.where(level <= 0.0, level, torch.inf)
-            closer = (ratio <= 1.0) & (ratio <= nearest)
-            which = torch.where(closer, number, which)
-            nearest = torch.where(closer, ratio, nearest)
-            inside += level <= 0.0
-        return which, (inside > 1).any()
+        if not self.sets:
+            return x[:, :0]
+        if self.kind == "steps":
+            return torch.stack([each.level_at(x) for each in self.sets], 1)
+        pairs = [each.margins(x, self.sigma) for each in self.sets]
+        tiny = torch.finfo(x.dtype).tiny
+        ratios = [level / slope.clamp_min(tiny) for level, slope in pairs]
+        return torch.stack(ratios, 1).clamp(-_FAR, _FAR)
+
+    def find(self, before: Tensor, after: Tensor, drawn: Tensor) -> Exit:
+        """Return how a step ends.
+
+        Args:
+            before: [n, n_sets], distances at the beginning.
+            after: [n, n_sets], at the end.
+            drawn: [n], uniform numbers of (0, 1).
+        """
+        inside = after <= 0.0
+        shared = (inside.sum(1) > 1).any()
+        if not self.sets:
+            return Exit(torch.full_like(drawn, -1, dtype=torch.int64), torch.ones_like(drawn), shared)
+        if self.kind == "bridge":
+            reached = torch.where(inside, 1.0, (-2.0 * before * after).exp()).cumsum(1) > drawn[:, None]
+        else:
+            nearest = after == after.amin(1, keepdim=True)
+            reached = nearest & (after <= (OVERSHOOT if self.kind == "shift" else 0.0))
+        which = torch.where(reached.any(1), reached.to(torch.int64).argmax(1), -1)
+        chosen = which.clamp_min(0)[:, None]
+        return Exit(which, self._share(before.gather(1, chosen)[:, 0], after.gather(1, chosen)[:, 0]), shared)
+
+    def _share(self, before: Tensor, after: Tensor) -> Tensor:
+        """Part of a step that passes before a set is reached, [n], from the distances to it."""
+        if self.kind == "bridge":
+            z = before + after.abs()
+            return before * math.sqrt(0.5 * math.pi) * torch.special.erfcx(z * math.sqrt(0.5))
+        if self.kind == "shift":
+            return torch.ones_like(after)
+        return before / (before - after).clamp_min(torch.finfo(after.dtype).tiny)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from flashmd.errors import message
 
 FORMS = ("martingale", "residual")
+EXITS = ("bridge", "shift", "steps")
 BLOCK = 16
 """Steps between two looks at which paths have ended."""
 
@@ -29,7 +30,8 @@ class PathSettings:
             unbiased, or None. It pays where the surrogate is good and paths are long; weights grow with the length.
         antithetic: follow each path by one with mirrored noise.
         form: "martingale" needs gradients of the surrogate, "residual" second derivatives (overdamped only).
-        shift: enlarge absorbing sets for exits between steps (overdamped only).
+        exits: how overdamped paths leave between steps: "bridge" draws whether and when they do, "shift" enlarges the
+            sets, "steps" looks at the steps only, as always where noise acts on velocities.
         seed: seed of all noise.
         largest_tensor: numbers in the largest tensor [paths, d]; bounds the memory.
 
@@ -49,7 +51,7 @@ class PathSettings:
     roulette_steps: float | None = None
     antithetic: bool = True
     form: str = "martingale"
-    shift: bool = True
+    exits: str = "bridge"
     seed: int = 0
     largest_tensor: int = 1 << 16
 
@@ -70,8 +72,10 @@ class PathSettings:
         if self.roulette_steps is not None and not self.roulette_steps > BLOCK:
             got, fix = str(self.roulette_steps), "raise it, or pass None for paths that run to their end"
             raise ValueError(message("`roulette_steps`", f"more than {BLOCK}", got, fix))
-        if self.form not in FORMS:
-            raise ValueError(message("`form`", f"one of {', '.join(FORMS)}", repr(self.form), "choose one of these"))
+        for name, known in (("form", FORMS), ("exits", EXITS)):
+            got = getattr(self, name)
+            if got not in known:
+                raise ValueError(message(f"`{name}`", f"one of {', '.join(known)}", repr(got), "choose one of these"))
 
     @property
     def paths_per_draw(self) -> int:

@@ -99,4 +99,4 @@ def test_a_model_of_beads() -> None:
     estimate = kolmogorov(dynamics, length, t=0.4, x=forces.start, settings=settings(time_step=1e-3, paths_per_point=4))
     # Both ends feel 2 (r - 1): the length relaxes at a rate of 2 (1 + 1/4).
     assert estimate.value.item() == pytest.approx(1.0 + 0.3 * math.exp(-2.5 * 0.4), abs=2e-3)
-    assert Langevin(forces, kT=1.0).start(forces.start, torch.ones(1, 6))[1].tolist()[0][3:] == [0.5] * 3
+    assert Langevin(forces, kT=1.0).thermal_speed.tolist() == [1.0] * 3 + [0.5] * 3

@@ -127,7 +127,7 @@ def test_overlapping_sets() -> None:
     with refusal("the absorbing sets: expected sets without common points, got point 0 lies in both"):
         committor(FREE, RIGHT, half_space([1.0], 0.5), x=column(2.0), settings=settings())
     with refusal("the absorbing sets: expected sets without common points, got a path that reached a point of both"):
-        committor(FREE, RIGHT, half_space([1.0], 0.99), x=column(0.5), settings=settings(shift=False))
+        committor(FREE, RIGHT, half_space([1.0], 0.99), x=column(0.5), settings=settings(exits="steps"))
 
 
 def test_surrogates() -> None:

@@ -110,10 +110,10 @@ def test_brownian_ball_needs_the_shift(d: int) -> None:
     exact = 1.0 / (2 * d)
     x, away = torch.zeros(1, d), ball(torch.zeros(d), 1.0, outside=True)
     errors = []
-    for shift in (True, False):
+    for exits in ("bridge", "steps"):
         estimate = mfpt(
             Overdamped(lambda x: 0.0 * x.sum(1), kT=1.0), away, x=x,
-            settings=settings(time_step=0.01 / d, paths_per_point=1000, shift=shift),
+            settings=settings(time_step=0.01 / d, paths_per_point=1000, exits=exits),
             surrogate=lambda x: (1.0 - x.square().sum(1)) / (2 * d),
         )  # fmt: skip
         errors.append(float(estimate.value[0]) / exact - 1.0)
