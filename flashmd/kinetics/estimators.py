@@ -14,7 +14,7 @@ from flashmd.errors import message
 from flashmd.kinetics.dynamics import Dynamics
 from flashmd.kinetics.paths import Simulator
 from flashmd.kinetics.problem import StoppedProblem
-from flashmd.kinetics.sampler import PathMoments, PathSampler, surrogate_at
+from flashmd.kinetics.sampler import PathMoments, PathSampler
 from flashmd.kinetics.sets import AbsorbingSet
 from flashmd.kinetics.settings import PathSettings
 from flashmd.kinetics.surrogates import Stationary
@@ -174,15 +174,31 @@ def as_surrogate(guess: Guess, *, of_time: bool) -> Surrogate | None:
 
 
 def estimate(
-    dynamics: Dynamics, problem: StoppedProblem, x: Tensor, settings: PathSettings, surrogate: Guess
+    dynamics: Dynamics,
+    problem: StoppedProblem,
+    x: Tensor,
+    settings: PathSettings,
+    surrogate: Guess,
+    velocity: Tensor | None = None,
 ) -> Estimate:
-    """Solve a problem at x [n, d] by paths, in rounds, until the tolerance or the budget is reached."""
+    """Solve a problem at x [n, d] by paths, in rounds, until the tolerance or the budget is reached.
+
+    Args:
+        dynamics: equation of motion.
+        problem: what paths earn.
+        x: [n, d].
+        settings: of the paths.
+        surrogate: of the solution.
+        velocity: [n, d], at the start; None takes the mean over Maxwell's distribution.
+    """
     begin = time.perf_counter()
     x = torch.as_tensor(x).detach().to(torch.float64)
     problem.check_starts(x)
+    moving = velocity is not None
+    x = x if velocity is None else torch.cat([x, velocity], 1)
     guess = as_surrogate(surrogate, of_time=problem.horizon is not None)
     check_form(dynamics, guess, settings)
-    sampler = PathSampler(Simulator(dynamics, problem, guess, settings))
+    sampler = PathSampler(Simulator(dynamics, problem, guess, settings), moving)
     points = Points(x.new_full((x.shape[0],), problem.horizon or 0.0), x)
     judge = _Judge(sampler, points, PathMoments(points.n, x.device), settings)
     # The simulator keeps within the memory by itself.
@@ -235,13 +251,13 @@ class _Judge:
 
     def within(self, index: Tensor) -> Tensor:
         """Whether the points `index` have converged."""
-        value = surrogate_at(self.sampler.simulator, self.points) + self.moments.defect.mean
+        value = self.sampler.surrogate_at(self.points) + self.moments.defect.mean
         allowed = self.settings.atol + self.settings.rtol * value.abs()
         return (self.standard_error() + self.moments.excess.mean <= allowed)[index]
 
     def estimate(self, history: tuple[Round, ...], begin: float) -> Estimate:
         """Return value, error bars and counts."""
-        before, defect, sampler = surrogate_at(self.sampler.simulator, self.points), self.moments.defect, self.sampler
+        before, defect, sampler = self.sampler.surrogate_at(self.points), self.moments.defect, self.sampler
         return Estimate(
             value=before + defect.mean,
             standard_error=self.standard_error(),

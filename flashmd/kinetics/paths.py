@@ -8,8 +8,8 @@ gives
          = \hat u(x) + E\Big[(\Phi - \hat u)(X_\tau) + \int_0^\tau (L\hat u + s)\,dr\Big],
 
 the martingale and the residual form. In the first one the sum over steps has mean zero for any step and any surrogate.
-In the second one the last step into a set is taken in martingale form: a surrogate that is clamped to its boundary value
-has a kink there, which the point behind the boundary would see.
+In the second one the last step into a set is taken in martingale form: a surrogate that is clamped to its boundary
+value has a kink there, which the point behind the boundary would see.
 Rows of a pool advance together; those that have ended make room for the next. A random number is a function of seed,
 point, draw and the path's own step, so neither the pool nor the order of the points matters.
 """

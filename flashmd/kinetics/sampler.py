@@ -43,12 +43,14 @@ class PathSampler:
 
     Attributes:
         simulator: runs the paths.
+        moving: whether points are coordinates and velocities, [n, 2 d]; otherwise velocities are drawn.
         paths: run so far.
         steps: taken by all of them.
         truncated: how many of them were cut short.
     """
 
     simulator: Simulator
+    moving: bool = False
     paths: int = 0
     steps: int = 0
     truncated: int = 0
@@ -68,12 +70,13 @@ class PathSampler:
         mirrored = self.cost
         keys = child_streams(point_streams(points.t, points.x), _PATHS, first, count).flatten()
         sign = torch.tensor([1.0, -1.0][:mirrored], dtype=torch.float64, device=points.x.device)
+        x, velocity = points.x.chunk(2, 1) if self.moving else (points.x, None)
         starts = Starts(
-            points.x.repeat_interleave(count * mirrored, 0),
-            None,
+            x.repeat_interleave(count * mirrored, 0),
+            None if velocity is None else velocity.repeat_interleave(count * mirrored, 0),
             keys.repeat_interleave(mirrored),
             sign.repeat(points.n * count),
-            surrogate_at(self.simulator, points).repeat_interleave(count * mirrored),
+            self.surrogate_at(points).repeat_interleave(count * mirrored),
         )
         with torch.no_grad():
             payoffs = self.simulator.run(starts)
@@ -86,14 +89,14 @@ class PathSampler:
         excess = payoffs.excess.reshape(points.n, count, mirrored).mean(2)
         return PathDraws(defect.mean(2), defect.square().mean(2), evaluations=taken, excess=excess)
 
-
-def surrogate_at(simulator: Simulator, points: Points) -> Tensor:
-    """Return the surrogate at the starts, [n], of particles at rest; zero without one."""
-    if simulator.surrogate is None:
-        return torch.zeros_like(points.t)
-    x = points.x
-    place = torch.cat([x, torch.zeros_like(x)], 1) if simulator.dynamics.has_velocities else x
-    return simulator.surrogate.value(points.t, place).detach()
+    def surrogate_at(self, points: Points) -> Tensor:
+        """Return the surrogate at the starts, [n], at rest where velocities are drawn; zero without a surrogate."""
+        if self.simulator.surrogate is None:
+            return torch.zeros_like(points.t)
+        place = points.x
+        if self.simulator.dynamics.has_velocities and not self.moving:
+            place = torch.cat([place, torch.zeros_like(place)], 1)
+        return self.simulator.surrogate.value(points.t, place).detach()
 
 
 def control_factor(value: Tensor, control: Tensor) -> Tensor:

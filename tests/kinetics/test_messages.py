@@ -45,6 +45,7 @@ def refusal(text: str) -> object:
         ({"max_steps": 0}, "`max_steps`: expected at least 1, got 0"),
         ({"roulette_steps": 16}, "`roulette_steps`: expected more than 16, got 16"),
         ({"form": "weak"}, "`form`: expected one of martingale, residual, got 'weak'"),
+        ({"exits": "door"}, "`exits`: expected one of bridge, shift, steps, got 'door'"),
     ],
 )
 def test_settings(changes: dict[str, object], text: str) -> None:
@@ -112,6 +113,14 @@ def test_sets() -> None:
         committor(FREE, AbsorbingSet(lambda x: x), RIGHT, x=column(0.0), settings=settings())
 
 
+def test_a_set_without_a_gradient() -> None:
+    rough = AbsorbingSet(lambda x: torch.from_numpy(1.0 - x.detach().numpy()[:, 0]))
+    with refusal("the level of a set: expected a differentiable function, got a result without a gradient"):
+        committor(FREE, LEFT, rough, x=column(0.0), settings=settings())
+    estimate = committor(FREE, LEFT, rough, x=column(0.0), settings=settings(exits="steps", paths_per_point=4))
+    assert estimate.degrees_of_freedom == 1
+
+
 def test_starts() -> None:
     with refusal("`x` of point 1: expected a point outside the absorbing sets, got one inside"):
         committor(FREE, LEFT, RIGHT, x=column(0.0, 1.5), settings=settings())
@@ -160,10 +169,7 @@ def test_problems() -> None:
 def test_rates() -> None:
     x, paths = column(-2.0, 0.0, 2.0), PathSettings(time_step=1e-2, paths_per_point=4)
     smooth = lambda x: 0.5 + 0.5 * torch.tanh(3.0 * x[:, 0])  # noqa: E731
-    heavy = Langevin(lambda x: 0.0 * x.sum(1), kT=1.0)
-    with refusal("`dynamics`: expected overdamped dynamics, got dynamics with velocities"):
-        rate(heavy, LEFT, RIGHT, samples=x, surrogate=smooth, settings=paths)
-    with refusal("the surrogate of a rate: expected second derivatives, got none"):
+    with refusal("the surrogate of a rate: expected a smooth committor, got none"):
         rate(FREE, LEFT, RIGHT, samples=x, surrogate=None, settings=paths)
     with refusal("the surrogate of a rate: expected second derivatives, got kinks"):
         rate(FREE, LEFT, RIGHT, samples=x, surrogate=Surrogate(lambda t, x: x[:, 0], smooth=False), settings=paths)

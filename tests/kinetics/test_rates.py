@@ -1,4 +1,4 @@
-"""Rates against quadrature."""
+"""Rates against quadrature and long simulations."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 from scipy.integrate import quad
+from torch import Tensor
 
-from flashmd.kinetics import hidden_double_well, rate
+from flashmd.kinetics import Langevin, hidden_double_well, rate
 
 from .cases import ERRORS, biased, settings
 
@@ -40,6 +41,46 @@ def test_rate_of_a_double_well(tilt: float) -> None:
     result = rate(
         problem.dynamics, problem.A, problem.B, samples=problem.place(s), weights=weights,
         surrogate=biased(problem), settings=settings(time_step=2e-3, paths_per_point=4),
+    )  # fmt: skip
+    assert abs(result.forward - forward) < ERRORS * result.forward_standard_error
+    assert abs(result.backward - backward) < ERRORS * result.backward_standard_error
+    assert result.forward_standard_error < 0.1 * forward
+    assert result.backward_standard_error < 0.1 * backward
+
+
+def count_transitions(dynamics: Langevin, time_step: float, steps: int, copies: int) -> tuple[float, float]:
+    """Rates between x <= -1 and x >= 1 in one dimension, by counting."""
+    generator = torch.Generator().manual_seed(5)
+
+    def noise() -> Tensor:
+        return torch.randn(copies, 1, generator=generator, dtype=torch.float64)
+
+    left = torch.arange(copies) % 2 == 0
+    x = torch.where(left, -1.0, 1.0).double()[:, None]
+    state = dynamics.start(x, dynamics.thermal_speed * noise())
+    times, counts = torch.zeros(2), torch.zeros(2)
+    for step in range(steps):
+        state = dynamics.step(state, time_step, noise()).state
+        after = torch.where(state[0][:, 0] <= -1.0, True, torch.where(state[0][:, 0] >= 1.0, False, left))
+        if 10 * step >= steps:  # the rest is for coming to equilibrium
+            counts += torch.stack([(left & ~after).sum(), (~left & after).sum()])
+            times += time_step * torch.stack([left.sum(), (~left).sum()])
+        left = after
+    return tuple((counts / times).tolist())
+
+
+@pytest.mark.parametrize("friction", [0.5, 5.0])
+def test_rate_with_velocities(friction: float) -> None:
+    height, tilt, time_step = 2.0, 0.5, 0.05
+    problem = hidden_double_well(1, height=height, tilt=tilt)
+    dynamics = Langevin(problem.dynamics.potential, kT=1.0, friction=friction)
+    forward, backward = count_transitions(dynamics, time_step, 1500, 1000)
+    generator = torch.Generator().manual_seed(3)
+    s = 4.4 * torch.rand(3000, generator=generator, dtype=torch.float64) - 2.2
+    result = rate(
+        dynamics, problem.A, problem.B, samples=problem.place(s),
+        weights=(-(height * (s.square() - 1.0).square() + tilt * s)).exp(), surrogate=dynamics.lift(biased(problem)),
+        settings=settings(time_step=time_step, paths_per_point=4),
     )  # fmt: skip
     assert abs(result.forward - forward) < ERRORS * result.forward_standard_error
     assert abs(result.backward - backward) < ERRORS * result.backward_standard_error

@@ -9,5 +9,6 @@ except ImportError:
 
 from flashmd.interfaces.ase.beads import beads_to_atoms
 from flashmd.interfaces.ase.calculator import FlashMDCalculator
+from flashmd.interfaces.ase.energy_model import CalculatorModel
 
-__all__ = ["FlashMDCalculator", "beads_to_atoms"]
+__all__ = ["CalculatorModel", "FlashMDCalculator", "beads_to_atoms"]
