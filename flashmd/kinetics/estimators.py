@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flashmd.errors import message
 from flashmd.kinetics.dynamics import Dynamics
+from flashmd.kinetics.forms import Choice, choose_form, with_form
 from flashmd.kinetics.paths import Simulator
 from flashmd.kinetics.problem import StoppedProblem
 from flashmd.kinetics.sampler import PathMoments, PathSampler
@@ -197,10 +197,11 @@ def estimate(
     moving = velocity is not None
     x = x if velocity is None else torch.cat([x, velocity], 1)
     guess = as_surrogate(surrogate, of_time=problem.horizon is not None)
-    check_form(dynamics, guess, settings)
-    sampler = PathSampler(Simulator(dynamics, problem, guess, settings), moving)
     points = Points(x.new_full((x.shape[0],), problem.horizon or 0.0), x)
-    judge = _Judge(sampler, points, PathMoments(points.n, x.device), settings)
+    simulator = Simulator(dynamics, problem, guess, settings)
+    choice = choose_form(simulator, points)
+    sampler = PathSampler(with_form(simulator, choice.form), moving)
+    judge = _Judge(sampler, points, PathMoments(points.n, x.device), settings, choice)
     # The simulator keeps within the memory by itself.
     budget = CorrectionSettings(
         rtol=settings.rtol, atol=settings.atol, evaluations_per_point=settings.paths_per_point,
@@ -215,20 +216,6 @@ def estimate(
     return judge.estimate(history, begin)
 
 
-def check_form(dynamics: Dynamics, surrogate: Surrogate | None, settings: PathSettings) -> None:
-    """Raise ValueError where the residual form does not exist."""
-    if settings.form == "martingale":
-        return
-    fix = 'pass form="martingale"'
-    if surrogate is None:
-        raise ValueError(message('form "residual"', "a surrogate", "None", fix))
-    if dynamics.has_velocities:
-        raise ValueError(message('form "residual"', "overdamped dynamics", "dynamics with velocities", fix))
-    if not surrogate.has_second:
-        got = 'a surrogate without them (kinks, or derivatives="none")'
-        raise ValueError(message('form "residual"', "second derivatives", got, fix))
-
-
 @dataclass(frozen=True)
 class _Judge:
     """Decides which points have converged and writes the result."""
@@ -237,6 +224,7 @@ class _Judge:
     points: Points
     moments: PathMoments
     settings: PathSettings
+    choice: Choice
 
     def standard_error(self) -> Tensor:
         """Of all points, [n]; paths that all earned the same leave room for one that would not have."""
@@ -267,12 +255,14 @@ class _Judge:
             surrogate=before,
             gradient=None,
             gradient_standard_error=None,
-            evaluations=sampler.steps,
+            evaluations=sampler.steps + self.choice.steps,
             seconds=time.perf_counter() - begin,
             converged=self.within(torch.arange(self.points.n, device=before.device)),
             history=history,
             diagnostics={
-                "form": self.settings.form,
+                "form": self.choice.form,
+                "reason": self.choice.reason,
+                "probability": self.choice.probability,
                 "paths": float(sampler.paths),
                 "mean_steps": sampler.steps / sampler.paths,
                 "truncated": sampler.truncated / sampler.paths,

@@ -246,8 +246,7 @@ class Simulator:
 
     def _play_roulette(self, pool: _Pool) -> None:
         """End some paths at random and give the others their weight, in place."""
-        chance = self.settings.continuation
-        if chance >= 1.0:
+        if (chance := self.settings.continuation) >= 1.0:
             return
         drawn = uniforms(self.settings.seed, mix(pool.key ^ mix(mix(pool.age + _ROULETTE))), 0)
         alive = pool.exit == _ALIVE

@@ -195,8 +195,8 @@ class Exits:
     def _share(self, before: Tensor, after: Tensor) -> Tensor:
         """Part of a step that passes before a set is reached, [n], from the distances to it."""
         if self.kind == "bridge":
-            z = before + after.abs()
-            return before * math.sqrt(0.5 * math.pi) * torch.special.erfcx(z * math.sqrt(0.5))
+            mills: Tensor = torch.special.erfcx((before + after.abs()) * math.sqrt(0.5))
+            return before * math.sqrt(0.5 * math.pi) * mills
         if self.kind == "shift":
             return torch.ones_like(after)
         return before / (before - after).clamp_min(torch.finfo(after.dtype).tiny)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flashmd.errors import message
 
-FORMS = ("martingale", "residual")
+FORMS = ("martingale", "residual", "auto")
 EXITS = ("bridge", "shift", "steps")
 BLOCK = 16
 """Steps between two looks at which paths have ended."""
@@ -29,7 +29,8 @@ class PathSettings:
         roulette_steps: mean number of steps after which a path ends at random, with weights that keep the estimate
             unbiased, or None. It pays where the surrogate is good and paths are long; weights grow with the length.
         antithetic: follow each path by one with mirrored noise.
-        form: "martingale" needs gradients of the surrogate, "residual" second derivatives (overdamped only).
+        form: "martingale" needs gradients of the surrogate, "residual" second derivatives (overdamped only); "auto"
+            compares both on a tenth of the budget and takes the cheaper one if they agree.
         exits: how overdamped paths leave between steps: "bridge" draws whether and when they do, "shift" enlarges the
             sets, "steps" looks at the steps only, as always where noise acts on velocities.
         seed: seed of all noise.

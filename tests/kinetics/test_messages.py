@@ -44,7 +44,7 @@ def refusal(text: str) -> object:
         ({"paths_per_point": 1, "antithetic": False}, "`paths_per_point`: expected at least 2 for two draws, got 1"),
         ({"max_steps": 0}, "`max_steps`: expected at least 1, got 0"),
         ({"roulette_steps": 16}, "`roulette_steps`: expected more than 16, got 16"),
-        ({"form": "weak"}, "`form`: expected one of martingale, residual, got 'weak'"),
+        ({"form": "weak"}, "`form`: expected one of martingale, residual, auto, got 'weak'"),
         ({"exits": "door"}, "`exits`: expected one of bridge, shift, steps, got 'door'"),
     ],
 )

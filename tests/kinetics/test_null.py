@@ -16,6 +16,7 @@ from flashmd.kinetics import (
     kolmogorov,
     survival,
 )
+from flashmd.pde import Surrogate
 
 from .cases import ERRORS, FREE, LEFT, RIGHT, biased, column, settings
 
@@ -76,6 +77,28 @@ def test_forms_agree() -> None:
     ]  # fmt: skip
     error = (parts[0].standard_error ** 2 + parts[1].standard_error ** 2).sqrt()
     assert ((parts[0].value - parts[1].value).abs() < error).all()
+
+
+def test_auto_finds_the_form() -> None:
+    """It takes the residual form where that is better, and not where second derivatives lie."""
+
+    def form(guess: Surrogate | Callable[[Tensor], Tensor] | None) -> tuple[str, str]:
+        paths = settings(form="auto", paths_per_point=800, antithetic=False, max_steps=20)
+        told = committor(FREE, LEFT, RIGHT, x=column(0.1, 0.3), settings=paths, surrogate=guess).diagnostics
+        return str(told["form"]), str(told["reason"])
+
+    lying = Surrogate(lambda t, x: (x[:, 0] - 0.2).abs(), smooth=True)
+    assert form(lying) == ("martingale", "the forms disagree")
+    assert form(lambda x: line(x) + 0.1 * (3.0 * x[:, 0]).sin()) == ("martingale", "the residual form does not pay")
+    assert form(None) == ("martingale", "the residual form needs a surrogate")
+    assert form(Surrogate(lambda t, x: line(x), derivatives="none"))[1] == "the residual form needs second derivatives"
+    exact = kolmogorov(
+        HARMONIC, lambda x: x.sum(1), t=0.5, x=column(0.3),
+        settings=settings(form="auto", paths_per_point=400, antithetic=False),
+        surrogate=lambda t, x: x.sum(1) * (-t).exp() + 1e-4 * x.square().sum(1),
+    )  # fmt: skip
+    assert exact.diagnostics["form"] == "residual"
+    assert exact.evaluations > 50 * 400
 
 
 def test_error_falls_with_the_root_of_the_paths() -> None:

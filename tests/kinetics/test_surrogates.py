@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from flashmd.kinetics import BoundaryNetwork, ball, committor, fit_surrogate, half_space, mfpt
-from flashmd.pde import SurrogateTraining
+from flashmd.pde import SurrogateTraining, distill
 
 from .cases import FREE, LEFT, RIGHT, column, settings
 
@@ -42,6 +44,23 @@ def test_a_fitted_committor_reduces_the_error() -> None:
     guided = committor(FREE, LEFT, RIGHT, x=at, settings=settings(), surrogate=fitted)
     assert (guided.standard_error < 0.7 * plain.standard_error).all()
     assert ((fitted(at.float()) - guided.value).abs() < 0.1).all()
+
+
+def test_distilled_values_count_by_their_errors() -> None:
+    """A third of the values is wrong, and said to be uncertain."""
+    x = torch.linspace(-0.95, 0.95, 60, dtype=torch.float64)[:, None]
+    network = BoundaryNetwork(1, [8], A=LEFT, B=RIGHT, seed=1)
+    before = [each.clone() for each in network.parameters()]
+    exact, wrong = 0.5 + 0.5 * x[:, 0], torch.arange(60) % 3 == 0
+    estimate = committor(FREE, LEFT, RIGHT, x=x, settings=settings(paths_per_point=4), surrogate=network)
+    estimate = replace(estimate, value=exact + torch.where(wrong, 0.3, 0.0))
+    told = replace(estimate, standard_error=torch.where(wrong, 1.0, 0.01).double())
+    blind = replace(estimate, standard_error=torch.ones(60, dtype=torch.float64))
+    training = SurrogateTraining(iterations=200, batch=60, learning_rate=2e-2)
+    errors = [float((distill(network, each, None, x, training)(x.float()) - exact).abs().mean()) for each in (told, blind)]
+    assert errors[0] < 0.02
+    assert errors[1] > 0.08
+    assert all(torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
 
 
 def test_a_fitted_passage_time() -> None:

@@ -63,7 +63,9 @@ class CalculatorModel:
             ValueError: other atoms.
         """
         self._check(system)
-        results = [self._one(positions, cell, virial) for positions, cell in _frames(system)]
+        # Calculators on torch differentiate energies, whoever calls them.
+        with torch.enable_grad():
+            results = [self._one(positions, cell, virial) for positions, cell in _frames(system)]
         energy, forces, virials = (torch.from_numpy(np.stack(part)) for part in zip(*results, strict=True))
         return Evaluation(
             energy=energy * ELECTRONVOLT,

@@ -85,7 +85,9 @@ class ContextModel:
             raise ValueError(message("`system`", f"{n} particles in each system", got, fix))
         positions = system.positions.detach().cpu().to(torch.float64).numpy().reshape(-1, n, 3)
         boxes = system.cell.detach().cpu().to(torch.float64).numpy()
-        results = [self._one(place, box) for place, box in zip(positions, boxes, strict=True)]
+        # Forces that call torch differentiate energies, whoever calls them.
+        with torch.enable_grad():
+            results = [self._one(place, box) for place, box in zip(positions, boxes, strict=True)]
         return Evaluation(
             energy=torch.tensor([energy for energy, _ in results], dtype=torch.float64, device=system.positions.device),
             forces=torch.from_numpy(np.concatenate([forces for _, forces in results])).to(system.positions),
