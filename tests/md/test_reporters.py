@@ -8,9 +8,10 @@ import mdtraj
 import numpy as np
 import pytest
 
+from flashmd import xtc
 from flashmd.errors import OutputError
-from flashmd.md import reporters
-from flashmd.md.reporters import bead_topology, encode_xtc, write_pdb
+from flashmd.md.reporters import bead_topology, write_pdb
+from flashmd.xtc import encode_xtc
 
 XTC_ROUNDING = 5.1e-4
 """The format keeps a thousandth of a nanometre."""
@@ -54,8 +55,8 @@ def test_steps_beyond_32_bits_are_written() -> None:
 
 
 def test_a_truncated_scratch_file_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = reporters._split_xtc
-    monkeypatch.setattr(reporters, "_split_xtc", lambda data, n_beads: whole(data[:-8], n_beads))
+    whole = xtc._split_xtc
+    monkeypatch.setattr(xtc, "_split_xtc", lambda data, n_beads: whole(data[:-8], n_beads))
     positions = np.random.default_rng(5).normal(size=(3, 2, 20, 3)).astype(np.float32)
     with pytest.raises(OutputError, match=r"encoding of frames: expected 6 frames, got 5\. To fix it, free space"):
         encode_xtc(positions, [1, 2, 3], [1.0, 2.0, 3.0])

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from flashmd.md.config_file import parse_config
-from flashmd.md.reporters import EXCHANGE_COLUMNS, LOG_COLUMNS, encode_xtc
+from flashmd.md.reporters import EXCHANGE_COLUMNS, LOG_COLUMNS
 from flashmd.md.run_folder import trajectory_names
 from flashmd.units import BOLTZMANN
+from flashmd.xtc import encode_xtc
 
 STRUCTURES = Path(__file__).parents[2] / "data" / "structures"
 NATIVE = STRUCTURES / "chignolin_native_ca.pdb"

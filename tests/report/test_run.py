@@ -134,7 +134,7 @@ def test_everything_discarded(copy: Path) -> None:
 
 def test_trajectory_of_another_molecule(copy: Path) -> None:
     run = read_run(copy)
-    from flashmd.md.reporters import encode_xtc
+    from flashmd.xtc import encode_xtc
 
     (copy / "T_300.0K_walker_0.xtc").write_bytes(encode_xtc(np.zeros((1, 1, 4, 3)), [500], [2.0])[0])
     with pytest.raises(IncompleteRunError, match=r"expected 10 beads as in topology\.pdb, got 4"):
