@@ -58,6 +58,10 @@ class NonFiniteForceError(FlashMDError):
         super().__init__(f"{text} {detail}".rstrip())
 
 
+class BadFrameError(FlashMDError):
+    """A frame of a trajectory cannot be that of a protein; what was made of the frames before it is complete."""
+
+
 class EvaluationError(FlashMDError):
     """A model could not be evaluated inside another engine, which hands on nothing but this text."""
 
