@@ -1,0 +1,217 @@
+"""From a trace to structures, as a stream: read frames, draw samples, relax them, and hand them on in batches.
+
+Structures are drawn in batches that may hold several frames and samples, or a part of the samples of one frame. What
+is drawn depends on seed, frame and sample alone, so batches are a matter of speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from flashmd.backmap.chains import Chains
+from flashmd.backmap.noise import NoiseStreams
+from flashmd.backmap.options import BackmapOptions
+from flashmd.backmap.physics import Guidance, disulfides, finish_termini
+from flashmd.backmap.residues import N_SLOTS, SLOT_CA
+from flashmd.backmap.trace import Trace, TraceFrames
+from flashmd.errors import BadFrameError, message
+
+_FRAMES_READ = 64
+
+
+class Sampler(Protocol):
+    """What draws structures, such as a `BackmapModel`."""
+
+    def sample(
+        self,
+        chains: Chains,
+        positions: Tensor,
+        known: Tensor,
+        *,
+        noise: Tensor,
+        centroids: Tensor | None,
+        has_centroid: Tensor | None,
+        steps: int,
+        solver: str,
+        guidance: Guidance | None,
+    ) -> Tensor:
+        """Return one structure for each row of positions, [n, n_residues, 14, 3], nm."""
+
+
+@dataclass(frozen=True)
+class BadFrame:
+    """A frame of the input that is not that of a protein.
+
+    Attributes:
+        frame: its place in the trajectory.
+        time: ps.
+        fault: what is wrong with it.
+        written: whether structures of it were made all the same.
+    """
+
+    frame: int
+    time: float
+    fault: str
+    written: bool
+
+
+@dataclass(frozen=True)
+class Structures:
+    """A batch of structures.
+
+    Attributes:
+        frames: [n], int64, frame of each structure.
+        samples: [n], int64, sample of each structure.
+        times: [n], float64, ps.
+        given: [n, n_residues, 14, 3], nm, the known atoms.
+        raw: [n, n_residues, 14, 3], nm, as the flow ends.
+        positions: [n, n_residues, 14, 3], nm, relaxed where that was asked for, else the raw ones.
+        oxt: [n, n_residues, 3], nm, second oxygen at the ends of segments.
+        disulfides: pairs of residues with a bond between their SG.
+        bad: frames found bad since the batch before.
+    """
+
+    frames: Tensor
+    samples: Tensor
+    times: Tensor
+    given: Tensor
+    raw: Tensor
+    positions: Tensor
+    oxt: Tensor
+    disulfides: tuple[tuple[int, int], ...]
+    bad: tuple[BadFrame, ...]
+
+
+@dataclass
+class _Waiting:
+    """Structures that wait until there are enough for a batch."""
+
+    frames: list[int]
+    samples: list[int]
+    times: list[float]
+    positions: list[Tensor]
+    centroids: list[Tensor]
+    noise: list[Tensor]
+
+
+def sample_structures(trace: Trace, options: BackmapOptions, model: Sampler) -> Iterator[Structures]:
+    """Draw all-atom structures of the frames of a trace, batch by batch, in the order of frames and then of samples.
+
+    Args:
+        trace: what is given.
+        options: choices.
+        model: draws the structures.
+
+    Yields:
+        Batches. The last one may be empty, where only bad frames are left to be named.
+
+    Raises:
+        BadFrameError: a frame is not that of a protein, and `on_bad_frame` is "stop".
+    """
+    builder = _Builder(trace, options, model)
+    size = max(1, options.batch_atoms // trace.chains.n_atoms)
+    waiting, bad = _Waiting([], [], [], [], [], []), []
+    streams = NoiseStreams(
+        options.seed, options.samples, trace.chains.n_residues, options.coherence, options.correlation
+    )
+    for piece, row in _chosen(trace, options):
+        frame, time, fault = int(piece.index[row]), float(piece.times[row]), piece.faults[row]
+        if fault:
+            bad.append(_judge(trace, options, BadFrame(frame, time, fault, written=False), piece.positions[row]))
+            if not bad[-1].written:
+                continue
+        noise = streams.draw(frame)
+        for sample in range(options.samples):
+            waiting.frames.append(frame)
+            waiting.samples.append(sample)
+            waiting.times.append(time)
+            waiting.positions.append(piece.positions[row])
+            waiting.centroids.append(piece.centroids[row])
+            waiting.noise.append(noise[sample])
+            if len(waiting.frames) == size:
+                yield builder.build(waiting, bad)
+                waiting, bad = _Waiting([], [], [], [], [], []), []
+    if waiting.frames or bad:
+        yield builder.build(waiting, bad)
+
+
+def _chosen(trace: Trace, options: BackmapOptions) -> Iterator[tuple[TraceFrames, int]]:
+    for piece in trace.frames(_FRAMES_READ):
+        for row, frame in enumerate(piece.index.tolist()):
+            if options.is_past(frame):
+                return
+            if options.wants(frame):
+                yield piece, row
+
+
+def _judge(trace: Trace, options: BackmapOptions, bad: BadFrame, positions: Tensor) -> BadFrame:
+    if options.on_bad_frame == "stop":
+        fix = "repair it, or pass `--on-bad-frame skip` or `report` (`on_bad_frame`); what was written is complete"
+        what = f"frame {bad.frame} of {trace.name}"
+        raise BadFrameError(message(what, "positions of a protein", bad.fault, fix))
+    written = options.on_bad_frame == "report" and bool(positions.isfinite().all())
+    return BadFrame(bad.frame, bad.time, bad.fault, written)
+
+
+class _Builder:
+    """Turns waiting frames into structures."""
+
+    def __init__(self, trace: Trace, options: BackmapOptions, model: Sampler) -> None:
+        self._trace, self._options, self._model = trace, options, model
+        self._guidance: Guidance | None = None
+        self.pairs: tuple[tuple[int, int], ...] | None = None if options.disulfides else ()
+
+    def build(self, waiting: _Waiting, bad: list[BadFrame]) -> Structures:
+        if not waiting.frames:
+            return _only_bad(self._trace, bad)
+        given = torch.stack(waiting.positions).to(self._options.device)
+        if self.pairs is None:
+            self.pairs = disulfides(self._trace.chains, given[:1, :, SLOT_CA])
+        raw = self._draw(given, waiting)
+        relaxed = self._relax(raw) if self._options.relax else raw
+        _, oxt = finish_termini(self._trace.chains, relaxed)
+        return Structures(
+            torch.tensor(waiting.frames),
+            torch.tensor(waiting.samples),
+            torch.tensor(waiting.times, dtype=torch.float64),
+            given.cpu(),
+            raw.cpu(),
+            relaxed.cpu(),
+            oxt.cpu(),
+            self.pairs,
+            tuple(bad),
+        )
+
+    def _draw(self, given: Tensor, waiting: _Waiting) -> Tensor:
+        trace, options = self._trace, self._options
+        has_centroid = trace.centroid_known if bool(trace.centroid_known.any()) else None
+        if options.physics and self._guidance is None:
+            self._guidance = Guidance(trace.chains, trace.known, terms=options.physics, disulfides=self.pairs or ())
+        drawn = self._model.sample(
+            trace.chains,
+            given,
+            trace.known,
+            noise=torch.stack(waiting.noise).to(options.device),
+            centroids=None if has_centroid is None else torch.stack(waiting.centroids).to(options.device),
+            has_centroid=has_centroid,
+            steps=options.steps,
+            solver=options.solver,
+            guidance=self._guidance,
+        )
+        ended, _ = finish_termini(trace.chains, drawn)
+        return torch.where(trace.known[:, :, None].to(given.device), given, ended)
+
+    def _relax(self, raw: Tensor) -> Tensor:
+        from flashmd.backmap.physics import relax
+
+        return relax(self._trace.chains, raw, self._trace.known, disulfides=self.pairs or ()).positions
+
+
+def _only_bad(trace: Trace, bad: list[BadFrame]) -> Structures:
+    index, none = torch.empty(0, dtype=torch.int64), torch.empty(0, trace.chains.n_residues, N_SLOTS, 3)
+    return Structures(index, index, index.double(), none, none, none, none[:, :, 0], (), tuple(bad))
