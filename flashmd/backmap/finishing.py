@@ -18,12 +18,12 @@ from flashmd.backmap.sampling import Structures
 from flashmd.backmap.trace import Trace
 
 if TYPE_CHECKING:
-    from flashmd.backmap.force_fields import Molecule
+    from flashmd.backmap.force_fields import ForceFieldName, Molecule
 
 _ANGSTROM_PER_NM = 10.0
 _KJ_PER_KCAL = 4.184
 _LARGEST_SEED = 0x7FFF_FFFF
-_ENERGIES = (("amber14-gbn2", "amber14_gbn2"), ("charmm36", "charmm36"))
+_ENERGIES: tuple[tuple[ForceFieldName, str], ...] = (("amber14-gbn2", "amber14_gbn2"), ("charmm36", "charmm36"))
 
 
 class Finisher:

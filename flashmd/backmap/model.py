@@ -33,7 +33,7 @@ _BLOCK = 4096
 class Guidance(Protocol):
     """Physical terms that correct structures on their way."""
 
-    def __call__(self, positions: Tensor, time: float, step: float) -> Tensor:
+    def __call__(self, positions: Tensor, time: float, step: float, /) -> Tensor:
         """Return displacements [n_frames, n_residues, 14, 3], nm, after a step that ended at a time."""
         ...
 
