@@ -26,7 +26,7 @@ from torch import Tensor
 from flashmd.errors import message
 from flashmd.kinetics.dynamics import Dynamics, State, Step
 from flashmd.kinetics.problem import StoppedProblem, overlap
-from flashmd.kinetics.sets import Exit, Exits
+from flashmd.kinetics.sets import Exits
 from flashmd.kinetics.settings import BLOCK, PathSettings
 from flashmd.ops import philox_normal
 from flashmd.pde.streams import mix, uniforms
@@ -197,14 +197,16 @@ class Simulator:
         end = _HORIZON if limit == last else _TRUNCATED
         exits, keys = self._exits(), mix(pool.key ^ mix(pool.age + _NOISE))
         doors = mix(keys + _EXIT)
-        shared = torch.zeros((), dtype=torch.bool, device=pool.value.device)
         for number in range(BLOCK):
             alive = pool.exit == _ALIVE
             draws = pool.sign[:, None] * self._normals(keys, number, pool.state[0].shape[1])
             step = self.dynamics.step(pool.state, time_step, draws)
             distance = exits.distances(step.state[0])
-            found = exits.find(pool.distance, distance, uniforms(self.settings.seed, doors, number))
-            gain, control = self._gain(step, found, self._time_left(pool.age, time_step), time_step)
+            which = exits.find(pool.distance, distance, uniforms(self.settings.seed, doors, number))
+            share = exits.share(pool.distance, distance, which) if self.problem.running else 1.0
+            left = self._time_left(pool.age, time_step)
+            gain, control = self._gain(step, which >= 0, left, time_step)
+            gain = gain + self.problem.running * time_step * share
             now = torch.where(alive, pool.weight, 0.0)
             pool.value = pool.value + now * gain
             if control is not None:
@@ -213,12 +215,12 @@ class Simulator:
             pool.state = tuple(torch.where(alive[:, None], new, old) for new, old in pairs)
             pool.distance = torch.where(alive[:, None], distance, pool.distance)
             pool.age = pool.age + alive.to(pool.age)
-            which = torch.where((found.which < 0) & (pool.age >= limit), end, found.which)
+            which = torch.where((which < 0) & (pool.age >= limit), end, which)
             pool.exit = torch.where(alive, which, pool.exit)
-            shared = shared | found.shared
         _check_finite("potential", pool.state[0])
+        _check_finite("level", pool.distance)
         _check_finite("surrogate", pool.value + pool.control)
-        if bool(shared):
+        if bool(((pool.distance <= 0.0).sum(1) > 1).any()):
             raise overlap("a path that reached a point of both")
 
     def _time_left(self, age: Tensor, time_step: float) -> Tensor:
@@ -226,15 +228,13 @@ class Simulator:
             return torch.zeros_like(age, dtype=torch.float64)
         return self.problem.horizon - time_step * age.to(torch.float64)
 
-    def _gain(self, step: Step, found: Exit, left: Tensor, time_step: float) -> tuple[Tensor, Tensor | None]:
-        """What a step earns, and what it adds to the sum of mean zero, [n] each."""
-        ends = found.which >= 0
-        running = self.problem.running * time_step * torch.where(ends, found.share, 1.0)
+    def _gain(self, step: Step, ends: Tensor, left: Tensor, time_step: float) -> tuple[Tensor | float, Tensor | None]:
+        """What a step earns by the surrogate, and what it adds to the sum of mean zero, [n] each."""
         if self.surrogate is None:
-            return running, None
+            return 0.0, None
         if self.settings.form == "martingale":
             slope = self.surrogate.gradient(left, step.before).gradient
-            return running, (slope * step.kick).sum(1)
+            return 0.0, (slope * step.kick).sum(1)
         sigma = self.dynamics.noise.to(left).expand(step.before.shape[1])[None]
         jet = self.surrogate.jet(left, step.before, sigma)
         assert jet.second is not None  # noqa: S101 - `jet` always has it
@@ -242,7 +242,7 @@ class Simulator:
         if self.problem.horizon is not None:
             generator = generator - jet.time_derivative
         last = -jet.value - (jet.gradient * step.kick).sum(1)
-        return running + torch.where(ends, last, time_step * generator), None
+        return torch.where(ends, last, time_step * generator), None
 
     def _play_roulette(self, pool: _Pool) -> None:
         """End some paths at random and give the others their weight, in place."""

@@ -129,21 +129,6 @@ def half_space(normal: Sequence[float] | Tensor, offset: float) -> AbsorbingSet:
 
 
 @dataclass(frozen=True)
-class Exit:
-    """How n paths fared in one step.
-
-    Attributes:
-        which: [n], int64, the set that each has reached, -1 for none.
-        share: [n], which part of the step passed before.
-        shared: [], bool, whether two sets contain a point.
-    """
-
-    which: Tensor
-    share: Tensor
-    shared: Tensor
-
-
-@dataclass(frozen=True)
 class Exits:
     """Decide which paths have left through which set.
 
@@ -171,32 +156,30 @@ class Exits:
         ratios = [level / slope.clamp_min(tiny) for level, slope in pairs]
         return torch.stack(ratios, 1).clamp(-_FAR, _FAR)
 
-    def find(self, before: Tensor, after: Tensor, drawn: Tensor) -> Exit:
-        """Return how a step ends.
+    def find(self, before: Tensor, after: Tensor, drawn: Tensor) -> Tensor:
+        """Return the set that each path has reached in a step, [n] int64, -1 for none.
 
         Args:
             before: [n, n_sets], distances at the beginning.
             after: [n, n_sets], at the end.
             drawn: [n], uniform numbers of (0, 1).
         """
-        inside = after <= 0.0
-        shared = (inside.sum(1) > 1).any()
-        if not self.sets:
-            return Exit(torch.full_like(drawn, -1, dtype=torch.int64), torch.ones_like(drawn), shared)
+        n_sets = after.shape[1]
+        if n_sets == 0:
+            return torch.full_like(drawn, -1, dtype=torch.int64)
         if self.kind == "bridge":
-            reached = torch.where(inside, 1.0, (-2.0 * before * after).exp()).cumsum(1) > drawn[:, None]
-        else:
-            nearest = after == after.amin(1, keepdim=True)
-            reached = nearest & (after <= (OVERSHOOT if self.kind == "shift" else 0.0))
-        which = torch.where(reached.any(1), reached.to(torch.int64).argmax(1), -1)
-        chosen = which.clamp_min(0)[:, None]
-        return Exit(which, self._share(before.gather(1, chosen)[:, 0], after.gather(1, chosen)[:, 0]), shared)
+            reached = ((-2.0 * before * after.clamp_min(0.0)).exp().cumsum(1) > drawn[:, None]).sum(1)
+            return torch.where(reached > 0, n_sets - reached, -1)
+        nearest, which = after.min(1)
+        return torch.where(nearest <= (OVERSHOOT if self.kind == "shift" else 0.0), which, -1)
 
-    def _share(self, before: Tensor, after: Tensor) -> Tensor:
-        """Part of a step that passes before a set is reached, [n], from the distances to it."""
+    def share(self, before: Tensor, after: Tensor, which: Tensor) -> Tensor:
+        """Return the part of a step that passes before the set `which` is reached, [n]; 1 where there is none."""
+        if self.kind == "shift" or after.shape[1] == 0:
+            return torch.ones_like(which, dtype=after.dtype)
+        chosen = which.clamp_min(0)[:, None]
+        a, c = before.gather(1, chosen)[:, 0], after.gather(1, chosen)[:, 0]
         if self.kind == "bridge":
-            mills: Tensor = torch.special.erfcx((before + after.abs()) * math.sqrt(0.5))
-            return before * math.sqrt(0.5 * math.pi) * mills
-        if self.kind == "shift":
-            return torch.ones_like(after)
-        return before / (before - after).clamp_min(torch.finfo(after.dtype).tiny)
+            mills = math.sqrt(0.5 * math.pi) * torch.special.erfcx((a + c.abs()) * math.sqrt(0.5))
+            return torch.where(which >= 0, a * mills, 1.0)
+        return torch.where(which >= 0, a / (a - c).clamp_min(torch.finfo(c.dtype).tiny), 1.0)

@@ -97,6 +97,13 @@ def test_a_surrogate_that_is_not_finite_is_named() -> None:
             )  # fmt: skip
 
 
+def test_a_level_that_is_not_finite_is_named() -> None:
+    broken = AbsorbingSet(lambda x: 1.0 - x[:, 0] + 0.0 * (0.5 - x[:, 0]).sqrt())
+    for exits in ("bridge", "steps"):
+        with refusal("`level`: expected finite values, got NaN or infinity"):
+            committor(FREE, LEFT, broken, x=column(0.0), settings=settings(exits=exits))
+
+
 def test_an_observable_that_is_not_finite_is_named() -> None:
     with refusal("`observable`: expected finite values, got NaN or infinity"):
         kolmogorov(FREE, lambda x: x[:, 0].log(), t=0.1, x=column(0.0), settings=settings())
