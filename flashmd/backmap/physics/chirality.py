@@ -78,7 +78,8 @@ def _mirrored(points: Tensor, origin: Tensor, one: Tensor, other: Tensor) -> Ten
     length: Tensor = normal.norm(dim=-1, keepdim=True)
     normal = normal / length.clamp_min(1e-12)
     height: Tensor = ((points - origin[..., None, :]) * normal[..., None, :]).sum(-1, keepdim=True)
-    return points - 2 * height * normal[..., None, :]
+    mirrored: Tensor = points - 2 * height * normal[..., None, :]
+    return mirrored
 
 
 def repaired(chains: Chains, positions: Tensor, free: Tensor) -> Tensor:

@@ -18,6 +18,9 @@ from flashmd.backmap.residues import ATOMS, BONDS, N_SLOTS, RESIDUES, RINGS
 
 HYDROGEN_TORSION = 0.65
 """kJ/mol, three-fold cosine of each torsion about a single bond that ends in a hydrogen (Amber, X-CT-CT-X)."""
+HYDROGEN_ANGLES = 2.0
+"""Stiffness of an angle together with those of the hydrogens beside it, which bend with it, over its own; chosen by the
+energy of relaxed structures in Amber14 with hydrogens."""
 _SP3 = frozenset({"CX", "CT", "2C", "3C", "C8"})
 
 
@@ -158,7 +161,7 @@ def fragment(first: int, second: int | None) -> Terms:
     field = force_field()
     bonds = [(graph.numbers(path), field.bond(*graph.classes(path))) for path in graph.paths(2)]
     distances = [angle_distances()[name] for name, _, _ in angle_names(first, second)]
-    stiffness = [field.angle_stiffness(*graph.classes(path)) for path in graph.paths(3)]
+    stiffness = [HYDROGEN_ANGLES * field.angle_stiffness(*graph.classes(path)) for path in graph.paths(3)]
     angles = [
         (graph.numbers(path[::2]), pair)
         for path, pair in zip(graph.paths(3), zip(distances, stiffness, strict=True), strict=True)

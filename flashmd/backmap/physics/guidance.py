@@ -23,8 +23,8 @@ from flashmd.errors import message
 TERMS = ("bonds", "angles", "planarity", "lennard_jones", "chirality", "rings")
 """Terms of `Guidance`."""
 _FROM = {"bonds": 0.7, "angles": 0.7, "planarity": 0.7, "lennard_jones": 0.7, "chirality": 0.5, "rings": 0.6}
-_ROUNDS = (4, 8)
-"""Steps at time 1 before and after handedness is looked at again."""
+_ROUNDS = (4, 6, 6)
+"""Steps at time 1 in rounds, before each of which handedness is looked at."""
 _ITERATIONS = 12
 _DAMPING = 1000.0
 """kJ/mol/nm^2 at time 1, of springs to where the atoms were; bonds have 250,000 and angles 50,000."""
@@ -125,7 +125,7 @@ class Guidance:
                 terms.append(pushed_out(rows_of(columns, positions), columns, self.topology, self._rings))
             slope = gradient(terms, columns) + damping * (columns - start)
             step = solve(terms, slope, mechanics.free, resistance, n_frames=frames, iterations=_ITERATIONS)
-            step = clipped(step, _LONGEST) * moving.repeat_interleave(columns.shape[1] // frames)
+            step = torch.where(moving.repeat_interleave(columns.shape[1] // frames), clipped(step, _LONGEST), 0.0)
             columns = columns + step
             moving = step.abs().amax(0).reshape(frames, -1).amax(1) > _ARRIVED
             if not bool(moving.any()):

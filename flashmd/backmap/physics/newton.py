@@ -49,7 +49,7 @@ def _blocks(terms: Sequence[Linear], positions: Tensor, damping: Tensor) -> Tens
             weighted = direction * term.curvature
             square = torch.cat([weighted * direction, weighted[:1] * direction[1:], weighted[1:2] * direction[2:]])
             total.index_add_(1, atoms, square)
-    xx, yy, zz, xy, xz, yz = total
+    xx, yy, zz, xy, xz, yz = total.double()  # a stiff bond beside the damping leaves few digits of a determinant
     inverse = torch.stack(
         (
             yy * zz - yz * yz,
@@ -62,7 +62,7 @@ def _blocks(terms: Sequence[Linear], positions: Tensor, damping: Tensor) -> Tens
     )
     determinant = xx * inverse[0] + xy * inverse[3] + xz * inverse[4]
     blocks: Tensor = inverse / determinant
-    return blocks
+    return blocks.to(positions)
 
 
 def _apply(blocks: Tensor, vector: Tensor) -> Tensor:

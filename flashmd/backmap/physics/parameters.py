@@ -124,3 +124,43 @@ def united_atoms() -> Tensor:
         for column, atom in enumerate(ATOMS[name]):
             table[row, column] = KINDS.index(_kind(name, atom))
     return table
+
+
+_SIZES = {
+    "C": (0.21, 0.502),
+    "CH": (0.21, 0.502),
+    "CH1": (0.2365, 0.203),
+    "CH2": (0.2235, 0.478),
+    "CH3": (0.2165, 0.758),
+    "N": (0.16, 0.997),
+    "NH": (0.16, 0.997),
+    "O": (0.16, 0.666),
+    "OH": (0.16, 0.666),
+    "S": (0.189, 0.18),
+}
+_CLOSE_CARBON = (0.19, 0.418)
+_DONORS, _ACCEPTORS = ("NH", "OH"), ("N", "O", "OH")
+_HYDROGEN_BOND = (0.29, 3.0)
+
+
+@lru_cache(maxsize=1)
+def lennard_jones_table() -> Tensor:
+    """Return distance of the minimum (nm) and depth (kJ/mol) of two united atoms: [2, 2, 10, 10].
+
+    Half the distances and the depths are those of united atoms in Neria, Fischer and Karplus, J. Chem. Phys. 105, 1902
+    (1996), doi:10.1063/1.472061, carbons three bonds apart smaller as there. Donors and acceptors of hydrogen bonds,
+    which charges would hold together, have the minimum of the bond. The second index is 0 for atoms three bonds apart.
+    """
+    table = torch.zeros(2, 2, len(KINDS), len(KINDS), dtype=torch.float64)
+    for row, one in enumerate(KINDS):
+        for column, other in enumerate(KINDS):
+            far, near = (_SIZES[one], _SIZES[other]), (_close(one), _close(other))
+            for bonds, (first, second) in enumerate((near, far)):
+                table[:, bonds, row, column] = torch.tensor([first[0] + second[0], math.sqrt(first[1] * second[1])])
+            if (one in _DONORS and other in _ACCEPTORS) or (other in _DONORS and one in _ACCEPTORS):
+                table[:, 1, row, column] = torch.tensor(_HYDROGEN_BOND)
+    return table
+
+
+def _close(kind: str) -> tuple[float, float]:
+    return _CLOSE_CARBON if kind[0] == "C" else _SIZES[kind]

@@ -133,23 +133,27 @@ def torsions(positions: Tensor, atoms: Tensor, values: Tensor) -> Linear:
 _FLAT = 1e-8
 
 
-def lennard_jones(positions: Tensor, atoms: Tensor, minimum: Tensor, depth: Tensor) -> Linear:
-    """Return phi = e [(m/r)^12 - 2 (m/r)^6], continued by its parabola below 0.8 m so that overlaps stay finite.
+def lennard_jones(positions: Tensor, atoms: Tensor, minimum: Tensor, depth: Tensor, cutoff: float) -> Linear:
+    """Return phi = e [(m/r)^12 - 2 (m/r)^6], shifted to 0 at a cutoff and beyond it.
+
+    Below 0.8 m the energy goes on as its parabola, so that overlaps stay finite.
 
     Args:
         positions: [3, n_atoms], nm.
         atoms: [2, n].
         minimum: [n], m, nm.
         depth: [n], e, kJ/mol.
+        cutoff: nm.
     """
     distance, unit = _pair(positions, atoms)
     inner = distance.clamp_min(_SOFT * minimum)
-    sixth = (minimum / inner) ** 6
-    energy, slope = depth * sixth * (sixth - 2), -12 * depth * sixth * (sixth - 1) / inner
+    sixth, end = (minimum / inner) ** 6, (minimum / cutoff) ** 6
+    energy, slope = depth * (sixth * (sixth - 2) - end * (end - 2)), -12 * depth * sixth * (sixth - 1) / inner
     bend = 12 * depth * sixth * (13 * sixth - 7) / inner.square()
     inside = distance - inner
     energy = energy + inside * (slope + 0.5 * bend * inside)
-    return Linear(atoms, energy, slope + bend * inside, bend.clamp_min(0), (unit, -unit))
+    near = distance < cutoff
+    return Linear(atoms, energy * near, (slope + bend * inside) * near, bend.clamp_min(0) * near, (unit, -unit))
 
 
 _SOFT = 0.8

@@ -26,7 +26,7 @@ TERMS: dict[str, Callable[[Tensor], Linear]] = {
         x, QUADS, torch.tensor([[1.0, 2.0, 3.0], [0.0, math.pi, 0.5], [1.0, 2.0, 3.0]]).double()
     ),
     "Lennard-Jones": lambda x: lennard_jones(
-        x, PAIRS, torch.tensor([0.3, 0.8, 2.5]).double(), torch.tensor([1.0, 2.0, 3.0]).double()
+        x, PAIRS, torch.tensor([0.3, 0.8, 2.5]).double(), torch.tensor([1.0, 2.0, 3.0]).double(), 3.0
     ),
 }
 
@@ -63,7 +63,7 @@ def test_curvature_is_the_derivative_of_the_slope_along_the_coordinate(name: str
 def test_lennard_jones_has_its_depth_at_its_minimum_and_is_finite_at_zero() -> None:
     x = torch.tensor([[0.0, 0.4, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
     atoms = torch.tensor([[0, 0], [1, 2]])
-    term = lennard_jones(x, atoms, torch.tensor([0.4, 0.4]), torch.tensor([0.7, 0.7]))
+    term = lennard_jones(x, atoms, torch.tensor([0.4, 0.4]), torch.tensor([0.7, 0.7]), 50.0)
     assert float(term.energy[0]) == pytest.approx(-0.7)
     assert float(term.slope[0]) == pytest.approx(0.0, abs=1e-6)
     assert float(term.energy[1]) > 10
