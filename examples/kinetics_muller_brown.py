@@ -83,7 +83,7 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kT", type=float, default=20.0, help="10 or 20")
+    parser.add_argument("--kT", type=float, default=20.0, help="10, 15 or 20")
     parser.add_argument("--labels", type=int, default=5000, help="points with a pair of paths for the network")
     parser.add_argument("--iterations", type=int, default=1500, help="training steps")
     parser.add_argument("--paths", type=int, default=1000, help="paths of each point of the correction")

@@ -6,8 +6,8 @@ With kT = friction = 1 and a potential of one coordinate s, whatever is harmonic
     q(s) = \int_a^s e^{V}\Big/\int_a^b e^{V}, \qquad m(s) = \int_s^b e^{V(y)} \int_{-\infty}^y e^{-V(z)}\,dz\,dy ,
 
 and for a radial one the same with :math:`V(r) - (d - 1) \log r`. The surface of Mueller and Brown
-(doi:10.1007/BF00547608) has no closed form: its table comes from finite volumes on cut cells, extrapolated from grids
-of 0.005 and 0.0025.
+(doi:10.1007/BF00547608) has no closed form: its table comes from finite volumes with cut edges
+(examples/data_generation/mueller_brown.py), extrapolated from grids of 0.01 and 0.005.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class MuellerBrownTable:
     """Hold reference values of the surface of Mueller and Brown with friction 1 and discs of radius 0.1.
 
     Attributes:
-        kT: 10 or 20.
+        kT: 10, 15 or 20.
         points: [n, 2].
         committor: [n], error below 2e-5.
         forward: rate from A to B.
@@ -178,7 +178,7 @@ class MuellerBrownTable:
 
     @classmethod
     def at(cls, kT: float) -> MuellerBrownTable:
-        """Return the table for one of the two temperatures."""
+        """Return the table for one of the three temperatures."""
         if kT not in _COMMITTORS:
             fix = "choose one of these"
             raise ValueError(message("`kT`", f"one of {', '.join(map(str, _COMMITTORS))}", str(kT), fix))
@@ -208,10 +208,12 @@ _POINTS = (
 _COMMITTORS = {
     10.0: (0.325743, 0.406938, 0.533329, 0.101881, 0.861693, 0.928275,
            0.948120, 0.978382, 0.958929, 0.388811, 0.763471),
+    15.0: (0.282044, 0.336399, 0.420898, 0.125069, 0.714675, 0.822888,
+           0.870387, 0.940442, 0.896739, 0.323176, 0.649242),
     20.0: (0.262354, 0.302581, 0.362932, 0.143405, 0.615393, 0.738531,
            0.804599, 0.903508, 0.842430, 0.287823, 0.569412),
 }  # fmt: skip
-_RATES = {10.0: (0.00504253, 0.193213), 20.0: (0.735837, 3.34766)}
+_RATES = {10.0: (0.00504253, 0.193213), 15.0: (0.145949, 1.34066), 20.0: (0.735837, 3.34766)}
 
 
 def _each(function: Profile) -> Callable[[Tensor], Tensor]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+
+from flashmd.kinetics import MuellerBrownTable
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -21,11 +24,29 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def test_mueller_brown(capsys: pytest.CaptureFixture[str]) -> None:
-    before, after, rates = load("kinetics_muller_brown").main(20.0, 800, 200, 100, 500, 2e-4)
-    assert after < before
-    assert abs(rates.forward - 0.735837) < 5.0 * rates.forward_standard_error
-    assert "network alone" in capsys.readouterr().out
+@pytest.mark.parametrize("kT", [10.0, 20.0])
+def test_mueller_brown(kT: float, capsys: pytest.CaptureFixture[str]) -> None:
+    """A thousand paths for each point leave a fifth of the network's error, and the rates of the table."""
+    before, after, rates = load("kinetics_muller_brown").main(kT, 800, 300, 1000, 600, 1e-4)
+    assert after < 0.2 * before
+    table = MuellerBrownTable.at(kT)
+    for found, error, exact in (
+        (rates.forward, rates.forward_standard_error, table.forward),
+        (rates.backward, rates.backward_standard_error, table.backward),
+    ):
+        assert abs(found - exact) < 3.0 * error
+        assert error < 0.7 * exact
+    corrected = re.search(r"corrected: .*chi\^2 per point ([0-9.]+)", capsys.readouterr().out)
+    assert corrected is not None
+    assert float(corrected[1]) < 2.5  # the mean of 11 squares; one in 300 is larger
+
+
+def test_table_of_mueller_brown() -> None:
+    """Coarse grids give the table, too."""
+    found, _ = load("data_generation/mueller_brown").extrapolate(15.0, 0.04)
+    table = MuellerBrownTable.at(15.0)
+    assert found.committor == pytest.approx(table.committor.numpy(), abs=1e-5)
+    assert found.rates == pytest.approx((table.forward, table.backward), rel=1e-4)
 
 
 def test_chignolin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
