@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from flashmd.backmap.dataset import load_structures
 from flashmd.backmap.flow import LOSS_WEIGHTS, Batch, flow_loss
 from flashmd.backmap.model import BackmapModel
 from flashmd.backmap.network import VelocityNetwork
 from flashmd.backmap.residues import N_SLOTS
 from flashmd.backmap.training.batches import Example, epoch_batches, make_batch, make_example
 from flashmd.backmap.training.config import BackmapTraining
+from flashmd.backmap.training.folder import ReadData, read_data
 from flashmd.backmap.training.state import AGAIN, Point, TrainingState, load_state_, new_state, save_state
 from flashmd.errors import message
 from flashmd.files import write_atomically, writing
@@ -70,8 +70,8 @@ def train(config: BackmapTraining, on_report: Callable[[Point], None] | None = N
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    structures = load_structures(config.data)
-    examples = [make_example(structure) for structure in structures]
+    data, validation = read_data(config.data), read_data(config.validation)
+    examples = [make_example(structure) for structure in data.structures]
     if sum(example.trace.types.shape[0] for example in examples) < config.batch_residues:
         got = f"{len(examples)} proteins with fewer residues than a batch"
         raise ValueError(message("`data`", f"{config.batch_residues} residues", got, "lower `batch_residues`"))
@@ -80,26 +80,32 @@ def train(config: BackmapTraining, on_report: Callable[[Point], None] | None = N
     torch.manual_seed(config.seed)
     model = BackmapModel(config.network.config())
     if isinstance(model.network, VelocityNetwork):
-        model.prior.fit(structures)
+        model.prior.fit(data.structures)
     state = new_state(model, config.learning_rate)
-    path, mark = config.output / STATE_FILE, _fingerprint(config)
+    path, mark = config.output / STATE_FILE, _fingerprint(config, data)
     if path.exists():
         load_state_(state, path, mark)
     write_atomically(config.output / "config.yaml", config.to_yaml().encode(), advice=AGAIN)
-    check = _validation(config)
+    for name, part in ((f"{kind}_chains.txt", part) for kind, part in (("training", data), ("validation", validation))):
+        lines = [*part.used, *(f"# left out: {line}" for line in part.left_out)]
+        write_atomically(config.output / name, ("\n".join(lines) + "\n").encode(), advice=AGAIN)
+    check = _validation(config, validation)
     _optimise(config, state, examples, check, on_report, mark)
     return state.averaged()
 
 
-def _fingerprint(config: BackmapTraining) -> str:
+def _fingerprint(config: BackmapTraining, data: ReadData) -> str:
     """Return what a state must share with the configuration that continues it."""
-    data = hashlib.sha256(config.data.read_bytes() if config.data.is_file() else b"").hexdigest()
+    digest = hashlib.sha256()
+    for structure in data.structures:
+        digest.update(structure.name.encode())
+        digest.update(structure.positions.numpy().tobytes())
     kept = config.model_dump(mode="json", include={"network", "batch_residues", "crop_residues", "seed"})
-    return hashlib.sha256(json.dumps([kept, data], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([kept, digest.hexdigest()], sort_keys=True).encode()).hexdigest()
 
 
-def _validation(config: BackmapTraining) -> _Check:
-    structures = [each for each in load_structures(config.validation) if each.chains.n_residues <= _MAX_VALIDATION]
+def _validation(config: BackmapTraining, data: ReadData) -> _Check:
+    structures = [each for each in data.structures if each.chains.n_residues <= _MAX_VALIDATION]
     generator = torch.Generator().manual_seed(config.seed)
     examples = [make_example(structure) for structure in structures[:_N_VALIDATION]]
     groups = [examples[begin : begin + 4] for begin in range(0, len(examples), 4)]
