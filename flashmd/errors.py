@@ -79,6 +79,10 @@ class EnergyFailureError(FlashMDError):
     """Too many structures have no finite energy, or the processes that evaluate them are gone."""
 
 
+class PostTrainingError(FlashMDError):
+    """A post-training ended without lowering the energies that it was to lower."""
+
+
 class ToleranceNotMetError(FlashMDError):
     """A compiled potential is less accurate than was asked for."""
 

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from flashmd import __version__
-from flashmd.cli import backmap, convert, energy, info, pde, report, simulate, train, train_backmap
+from flashmd.cli import backmap, convert, energy, info, pde, post_train_backmap, report, simulate, train, train_backmap
 from flashmd.errors import FlashMDError
 
 
@@ -33,7 +33,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (convert, info, energy, train, simulate, report, train_backmap, pde, backmap):
+_COMMANDS = (convert, info, energy, train, simulate, report, train_backmap, post_train_backmap, backmap, pde)
+for _command in _COMMANDS:
     _command.register(app)
 
 
