@@ -2,17 +2,13 @@
 
 from flashmd.backmap.adjoint.config import PostTraining, load_config
 from flashmd.backmap.adjoint.energy import HeavyEnergy, bonded_cysteines
-from flashmd.backmap.adjoint.layout import AllAtoms, all_atoms
 from flashmd.backmap.adjoint.matching import Adjoint, NoisyPath, draw_path, lean_adjoint, matching_loss
 from flashmd.backmap.adjoint.post_training import PostTrained, post_train
 from flashmd.backmap.adjoint.process import GaussianPrior, MemorylessStep, memoryless_steps
-from flashmd.backmap.adjoint.riding import Riding
 from flashmd.backmap.adjoint.state import PostPoint
-from flashmd.backmap.adjoint.torsions import choose_torsions
 
 __all__ = [
     "Adjoint",
-    "AllAtoms",
     "GaussianPrior",
     "HeavyEnergy",
     "MemorylessStep",
@@ -20,10 +16,7 @@ __all__ = [
     "PostPoint",
     "PostTrained",
     "PostTraining",
-    "Riding",
-    "all_atoms",
     "bonded_cysteines",
-    "choose_torsions",
     "draw_path",
     "lean_adjoint",
     "load_config",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flashmd.backmap.adjoint.layout import all_atoms
-from flashmd.backmap.adjoint.riding import Riding
-from flashmd.backmap.adjoint.torsions import choose_torsions
 from flashmd.backmap.chains import Chains
 from flashmd.backmap.force_fields.energy_workers import EnergyBatch, EnergyWorkers
+from flashmd.backmap.hydrogens.protonation import all_atoms
+from flashmd.backmap.hydrogens.riding import Riding
+from flashmd.backmap.hydrogens.torsions import choose_torsions
 from flashmd.backmap.residues import RESIDUES, slot
 
 _CYSTEINE = RESIDUES.index("CYS")

@@ -28,7 +28,7 @@ from flashmd.errors import EnergyFailureError, message
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from flashmd.backmap.adjoint.layout import AllAtoms
+    from flashmd.backmap.hydrogens.protonation import AllAtoms
 
 _FEWEST = 20
 """Structures to evaluate before a share of failures says anything."""
@@ -70,7 +70,7 @@ class EnergyWorkers:
 
     Example:
         >>> import torch
-        >>> from flashmd.backmap.adjoint import all_atoms
+        >>> from flashmd.backmap.hydrogens import all_atoms
         >>> from flashmd.backmap.chains import Chains
         >>> atoms = all_atoms(Chains.from_sequence("GG"))
         >>> positions = 0.3 * torch.randn(1, atoms.n_atoms, 3, generator=torch.Generator().manual_seed(0))

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashmd.backmap.adjoint.riding import Riding
-from flashmd.backmap.adjoint.torsions import choose_torsions
 from flashmd.backmap.force_fields.molecule import Molecule, context_of, go_downhill
+from flashmd.backmap.hydrogens.riding import Riding
+from flashmd.backmap.hydrogens.torsions import choose_torsions
 from flashmd.errors import message
 
 ITERATIONS = 200

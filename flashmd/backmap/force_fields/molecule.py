@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flashmd.backmap.adjoint.layout import AllAtoms, all_atoms
 from flashmd.backmap.chains import Chains
 from flashmd.backmap.force_fields.lennard_jones import merge_lennard_jones
+from flashmd.backmap.hydrogens.protonation import AllAtoms, all_atoms
 from flashmd.errors import message, require
 
 if TYPE_CHECKING:

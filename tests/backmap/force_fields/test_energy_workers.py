@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from flashmd.backmap.adjoint import AllAtoms, all_atoms
 from flashmd.backmap.chains import Chains
 from flashmd.backmap.force_fields import EnergyWorkers
+from flashmd.backmap.hydrogens import AllAtoms, all_atoms
 from flashmd.errors import EnergyFailureError, MissingDependencyError
 
 SINGLE = 1e-5

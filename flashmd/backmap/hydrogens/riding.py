@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flashmd.backmap.adjoint.layout import AllAtoms
+from flashmd.backmap.hydrogens.protonation import AllAtoms
 from flashmd.backmap.residues import RINGS
 
 _HALF_PAIR = math.radians(109.5) / 2
@@ -60,7 +60,7 @@ class Riding:
 
     Example:
         >>> import torch
-        >>> from flashmd.backmap.adjoint import all_atoms
+        >>> from flashmd.backmap.hydrogens import all_atoms
         >>> from flashmd.backmap.chains import Chains
         >>> riding = Riding(all_atoms(Chains.from_sequence("GSG")))
         >>> heavy = torch.randn(2, len(riding.atoms.heavy), 3, generator=torch.Generator().manual_seed(0))

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from flashmd.backmap.adjoint import AllAtoms, Riding, all_atoms, choose_torsions
 from flashmd.backmap.chains import Chains
 from flashmd.backmap.force_fields import EnergyWorkers
+from flashmd.backmap.hydrogens import AllAtoms, Riding, all_atoms, choose_torsions
 from flashmd.backmap.residues import ATOMS, ONE_LETTER, RESIDUES
-from tests.backmap.adjoint.peptides import ALL_TYPES, helix
+from tests.backmap.hydrogens.peptides import ALL_TYPES, helix
 
 NATIVE = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "fast_folders" / "native"
 GRADIENT = 1e-6

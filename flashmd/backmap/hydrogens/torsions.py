@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from flashmd.backmap.adjoint.riding import Riding
+from flashmd.backmap.hydrogens.riding import Riding
 
 _COULOMB = 138.935456
 """kJ/mol nm, energy of two elementary charges at 1 nm."""
@@ -33,7 +33,7 @@ def choose_torsions(riding: Riding, heavy: Tensor, charges: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from flashmd.backmap.adjoint import Riding, all_atoms, choose_torsions
+        >>> from flashmd.backmap.hydrogens import Riding, all_atoms, choose_torsions
         >>> from flashmd.backmap.chains import Chains
         >>> riding = Riding(all_atoms(Chains.from_sequence("GYG")))
         >>> heavy = torch.randn(1, len(riding.atoms.heavy), 3, generator=torch.Generator().manual_seed(0))
