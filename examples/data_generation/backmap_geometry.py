@@ -25,6 +25,7 @@ from flashmd.backmap.residues import N_SLOTS, RESIDUES
 NEAR = 0.45  # nm, atoms closer than this are in contact
 RARE = {3: 0.01, 4: 0.02}  # share of contacts below the written distance, by bonds between the atoms
 FEWEST = 200  # contacts of a pair of united atoms, below which it gets the default
+EVERY = 4  # contacts are so many that one structure in four is enough
 DEFAULT = {"3": 0.27, "4": 0.33}  # nm
 LONGEST = {"3": 0.29, "4": 0.38}  # nm; atoms three bonds apart may be kept far by rings and planes instead
 
@@ -95,7 +96,7 @@ def main(data: Path, output: Path) -> None:
     structures = load_structures(data)
     angles = angle_distances(structures)
     write(output, angles, {})
-    write(output, angles, contact_distances(structures))
+    write(output, angles, contact_distances(structures[::EVERY]))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Handedness of CA and of side-chain centres, and its repair by reflection.
 
-The handedness of a centre is the sign of the volume (a x b) . c that three of its neighbours span, in the order listed
-here; it is positive in natural proteins. In VAL and LEU it decides only which of two methyl groups has which name.
+The handedness of a centre is the sign of the volume (a x b) . c that three of its neighbours span, in the order of
+`fragments.CENTERS`; it is positive in natural proteins.
 """
 
 from __future__ import annotations
@@ -10,14 +10,9 @@ import torch
 from torch import Tensor
 
 from flashmd.backmap.chains import Chains
+from flashmd.backmap.physics.fragments import CENTERS
 from flashmd.backmap.residues import N_SLOTS, RESIDUES, SLOT_C, SLOT_CA, SLOT_CB, SLOT_N, slot
 
-_SIDE = {
-    "ILE": ("CB", "CA", "CG1", "CG2"),
-    "THR": ("CB", "CA", "OG1", "CG2"),
-    "VAL": ("CB", "CA", "CG2", "CG1"),
-    "LEU": ("CG", "CB", "CD2", "CD1"),
-}
 _NAMES_ONLY = ("VAL", "LEU")
 _GLY = RESIDUES.index("GLY")
 
@@ -25,7 +20,7 @@ _GLY = RESIDUES.index("GLY")
 def _centers() -> tuple[Tensor, Tensor]:
     """Return slots of centre and neighbours of the side-chain centres, [20, 4], and which types have one, [20]."""
     table = torch.zeros(len(RESIDUES), 4, dtype=torch.int64)
-    for name, atoms in _SIDE.items():
+    for name, atoms in CENTERS.items():
         table[RESIDUES.index(name)] = torch.tensor([slot(name, atom) for atom in atoms])
     return table, table.any(1)
 

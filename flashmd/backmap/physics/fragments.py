@@ -21,6 +21,16 @@ HYDROGEN_TORSION = 0.65
 HYDROGEN_ANGLES = 2.0
 """Stiffness of an angle together with those of the hydrogens beside it, which bend with it, over its own; chosen by the
 energy of relaxed structures in Amber14 with hydrogens."""
+N_COSINES = 6
+"""Cosines of one torsion, at most."""
+CENTERS = {
+    "ILE": ("CB", "CA", "CG1", "CG2"),
+    "THR": ("CB", "CA", "OG1", "CG2"),
+    "VAL": ("CB", "CA", "CG2", "CG1"),
+    "LEU": ("CG", "CB", "CD2", "CD1"),
+}
+"""Chiral centres of side chains with three neighbours in an order whose volume is positive in nature; in VAL and LEU it
+decides only which of two methyl groups has which name."""
 _SP3 = frozenset({"CX", "CT", "2C", "3C", "C8"})
 
 
@@ -35,7 +45,9 @@ class Terms:
         angle_values: see `angles`.
         planes: [4, n] atoms that lie in one plane; `plane_values` [1, n], nm^2, twice the area of the first three.
         plane_values: see `planes`.
-        torsions: [4, n] atoms; `torsion_values` [3, n], periodicity, phase (rad) and k (kJ/mol).
+        hands: [4, n] three neighbours of a chiral centre and the centre; `hand_values` [1, n], nm^2, as for planes.
+        hand_values: see `hands`.
+        torsions: [4, n] atoms; `torsion_values` [18, n], periodicity, phase (rad) and k (kJ/mol) of six cosines.
         torsion_values: see `torsions`.
     """
 
@@ -45,6 +57,8 @@ class Terms:
     angle_values: Tensor
     planes: Tensor
     plane_values: Tensor
+    hands: Tensor
+    hand_values: Tensor
     torsions: Tensor
     torsion_values: Tensor
 
@@ -115,6 +129,14 @@ def _planes(graph: _Graph) -> Iterator[tuple[tuple[int, ...], tuple[float, ...]]
             yield graph.numbers(path), (_height_scale(graph, *path[:3]),)
 
 
+def _hands(graph: _Graph) -> Iterator[tuple[tuple[int, ...], tuple[float, ...]]]:
+    """Yield the chiral centres of a residue: three neighbours in their natural order and the centre."""
+    name, second = graph.residues
+    if second is None and name != "GLY":
+        for center, one, two, three in (("CA", "N", "C", "CB"), *([CENTERS[name]] if name in CENTERS else [])):
+            yield graph.numbers((one, two, three, center)), (_height_scale(graph, one, center, two),)
+
+
 def _torsions(graph: _Graph) -> Iterator[tuple[tuple[int, ...], tuple[float, ...]]]:
     """Yield the cosines of torsions about bonds that turn, those that end in hydrogens included."""
     field = force_field()
@@ -122,13 +144,20 @@ def _torsions(graph: _Graph) -> Iterator[tuple[tuple[int, ...], tuple[float, ...
     for path in graph.paths(4):
         if graph.is_planar(path[1], path[2]):
             continue
-        for cosine in field.torsion(*graph.classes(path)):
-            yield graph.numbers(path), tuple(cosine)
+        cosines = list(field.torsion(*graph.classes(path)))
         middle = frozenset(path[1:3])
         if middle not in seen and {graph.kinds[atom] for atom in middle} <= _SP3:
             seen.add(middle)
             heavy = (len(graph.bonded[path[1]]) - 1) * (len(graph.bonded[path[2]]) - 1)
-            yield graph.numbers(path), (3.0, 0.0, (9 - heavy) * HYDROGEN_TORSION)
+            cosines.append([3.0, 0.0, (9 - heavy) * HYDROGEN_TORSION])
+        if cosines:
+            yield graph.numbers(path), padded_cosines(cosines)
+
+
+def padded_cosines(cosines: list[list[float]]) -> tuple[float, ...]:
+    """Return the numbers of up to six cosines, the missing ones with k = 0."""
+    missing = [[1.0, 0.0, 0.0]] * (N_COSINES - len(cosines))
+    return tuple(number for cosine in cosines + missing for number in cosine)
 
 
 def _table(items: list[tuple[tuple[int, ...], tuple[float, ...]]], atoms: int, values: int) -> tuple[Tensor, Tensor]:
@@ -170,7 +199,8 @@ def fragment(first: int, second: int | None) -> Terms:
         *_table(list(bonds), 2, 2),
         *_table(list(angles), 2, 2),
         *_table(list(_planes(graph)), 4, 1),
-        *_table(list(_torsions(graph)), 4, 3),
+        *_table(list(_hands(graph)), 4, 1),
+        *_table(list(_torsions(graph)), 4, 3 * N_COSINES),
     )
 
 

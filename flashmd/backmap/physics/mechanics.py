@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flashmd.backmap.physics.pairs import Pairs, close_pairs
 from flashmd.backmap.physics.parameters import contact_distances
-from flashmd.backmap.physics.terms import Linear, contacts, heights, springs
+from flashmd.backmap.physics.terms import Linear, contacts, heights, sides, springs
 from flashmd.backmap.physics.topology import Topology
 from flashmd.backmap.residues import N_SLOTS
 
@@ -17,6 +17,12 @@ PLANE_STIFFNESS = 8000.0
 """kJ/mol/nm^2, of heights over planes; about what Amber's torsions of a peptide bond or an aromatic bond amount to."""
 CONTACT_STIFFNESS = 10000.0
 """kJ/mol/nm^2, of contacts that are too short."""
+
+
+_LEAST_HEIGHT = 0.09
+"""nm, of a neighbour of a chiral centre over the plane of the centre and two others, which is 0.12 in nature."""
+_WALL_STIFFNESS = 50000.0
+"""kJ/mol/nm^2: to turn a centre over costs 200 kJ/mol."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,8 @@ class Mechanics:
         angle_values: [2, n], length and stiffness.
         planes: [4, n] atoms.
         areas: [n], nm^2.
+        hands: [4, n] atoms.
+        hand_areas: [n], nm^2.
         free: [n_atoms], 1 for atoms that may move.
     """
 
@@ -43,6 +51,8 @@ class Mechanics:
     angle_values: Tensor
     planes: Tensor
     areas: Tensor
+    hands: Tensor
+    hand_areas: Tensor
     free: Tensor
 
     @classmethod
@@ -62,11 +72,12 @@ class Mechanics:
             *(atoms(terms.bonds), values(terms.bond_values)),
             *(atoms(terms.angles), values(terms.angle_values)),
             *(atoms(terms.planes), values(terms.plane_values)[0]),
+            *(atoms(terms.hands), values(terms.hand_values)[0]),
             topology.free.flatten().to(like).repeat(n_frames),
         )
 
     def bonded(self, columns: Tensor, names: frozenset[str]) -> list[Linear]:
-        """Return the terms among "bonds", "angles" and "planarity" around [3, n_atoms] positions."""
+        """Return the terms among "bonds", "angles", "planarity" and "chirality" around [3, n_atoms] positions."""
         terms = []
         if "bonds" in names:
             terms.append(springs(columns, self.bonds, *self.bond_values))
@@ -74,6 +85,8 @@ class Mechanics:
             terms.append(springs(columns, self.angles, *self.angle_values))
         if "planarity" in names:
             terms.append(heights(columns, self.planes, self.areas, PLANE_STIFFNESS))
+        if "chirality" in names:
+            terms.append(sides(columns, self.hands, self.hand_areas, _LEAST_HEIGHT, _WALL_STIFFNESS))
         return terms
 
     def overlaps(self, positions: Tensor) -> tuple[Pairs, Tensor]:

@@ -32,7 +32,7 @@ _ANCHOR = 1000.0
 _LONGEST = 0.02
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1000.0, 100.0, 1e8
 _FALL, _RISE = 0.4, 8.0
-_BONDED = frozenset({"bonds", "angles", "planarity"})
+_BONDED = frozenset({"bonds", "angles", "planarity", "chirality"})
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,23 @@ def heights(positions: Tensor, atoms: Tensor, area: Tensor, stiffness: float) ->
     return Linear(atoms, 0.5 * stiffness * height.square(), stiffness * height, curvature, directions)
 
 
+def sides(positions: Tensor, atoms: Tensor, area: Tensor, least: float, stiffness: float) -> Linear:
+    """Return walls that keep heights positive, phi = k/2 (h0 - h)^2 for h < h0 with h as in `heights`.
+
+    Args:
+        positions: [3, n_atoms], nm.
+        atoms: [4, n], neighbours a, b and c of a chiral centre d.
+        area: [n], A, nm^2.
+        least: h0, nm.
+        stiffness: kJ/mol/nm^2.
+    """
+    a, b, c, d = (positions.index_select(1, each) for each in atoms)
+    height, directions = _volume(a - d, b - d, c - d, area)
+    missing = (least - height).clamp_min(0)
+    curvature = torch.where(missing > 0, stiffness, 0.0).to(missing)
+    return Linear(atoms, 0.5 * stiffness * missing.square(), -stiffness * missing, curvature, directions)
+
+
 def cross(a: Tensor, b: Tensor) -> Tensor:
     """Return the vector product of component-major vectors, [3, n]."""
     return torch.stack((a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]))
@@ -106,14 +123,14 @@ def _volume(a: Tensor, b: Tensor, c: Tensor, scale: Tensor) -> tuple[Tensor, tup
 
 
 def torsions(positions: Tensor, atoms: Tensor, values: Tensor) -> Linear:
-    """Return cosines of torsions, phi = k (1 + cos(n w - w0)).
+    """Return cosines of torsions, phi = sum k (1 + cos(n w - w0)).
 
     Derivatives of the torsion w follow Blondel and Karplus, J. Comput. Chem. 17, 1132 (1996), eq. 27.
 
     Args:
         positions: [3, n_atoms], nm.
         atoms: [4, n].
-        values: [3, n], n, w0 (rad) and k (kJ/mol).
+        values: [3 c, n], n, w0 (rad) and k (kJ/mol) of the c cosines of every torsion.
     """
     one, two, three, four = (positions.index_select(1, each) for each in atoms)
     f, g, h = one - two, two - three, four - three
@@ -123,11 +140,12 @@ def torsions(positions: Tensor, atoms: Tensor, values: Tensor) -> Linear:
     angle = torch.atan2((cross(b, a) * g).sum(0) / length, (a * b).sum(0))
     first, last = -a * (length / aa), b * (length / bb)
     shift = a * ((f * g).sum(0) / (aa * length)) - b * ((h * g).sum(0) / (bb * length))
-    order, phase, k = values
+    order, phase, k = values.unflatten(0, (-1, 3)).unbind(1)
     argument = order * angle - phase
-    slope, bend = -k * order * argument.sin(), -k * order.square() * argument.cos()
+    cosine = argument.cos()
+    slope, bend = -(k * order * argument.sin()).sum(0), -(k * order.square() * cosine).sum(0)
     directions = (first, shift - first, -shift - last, last)
-    return Linear(atoms, k * (1 + argument.cos()), slope, bend.clamp_min(0), directions)
+    return Linear(atoms, (k * (1 + cosine)).sum(0), slope, bend.clamp_min(0), directions)
 
 
 _FLAT = 1e-8

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flashmd.backmap.chains import Chains
-from flashmd.backmap.physics.fragments import Terms, fragment, separations
+from flashmd.backmap.physics.fragments import Terms, fragment, padded_cosines, separations
 from flashmd.backmap.physics.parameters import force_field, spring_of_angle, united_atoms
 from flashmd.backmap.residues import N_SLOTS, RESIDUES, SLOT_CA, SLOT_CB
 
@@ -115,7 +115,7 @@ def _disulfide(first: int, second: int) -> Terms:
         (number, slot): N_SLOTS * residue + slot for number, residue in enumerate((first, second)) for slot in (4, 5)
     }
     cb, sg = (atom[0, SLOT_CB], atom[1, SLOT_CB]), (atom[0, _SG], atom[1, _SG])
-    rows = torch.tensor(field.disulfide["torsion"], dtype=torch.float64)
+    cosines = torch.tensor(padded_cosines(field.disulfide["torsion"]), dtype=torch.float64)
     quad = torch.tensor([cb[0], sg[0], sg[1], cb[1]])
     empty = torch.zeros(4, 0, dtype=torch.int64)
     return Terms(
@@ -125,8 +125,10 @@ def _disulfide(first: int, second: int) -> Terms:
         angle_values=torch.tensor(spring, dtype=torch.float64)[:, None].repeat(1, 2),
         planes=empty,
         plane_values=torch.zeros(1, 0, dtype=torch.float64),
-        torsions=quad[:, None].repeat(1, rows.shape[0]),
-        torsion_values=rows.T,
+        hands=empty,
+        hand_values=torch.zeros(1, 0, dtype=torch.float64),
+        torsions=quad[:, None],
+        torsion_values=cosines[:, None],
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flashmd.backmap.physics.newton import gradient, solve
-from flashmd.backmap.physics.terms import Linear, contacts, heights, lennard_jones, springs, torsions
+from flashmd.backmap.physics.terms import Linear, contacts, heights, lennard_jones, sides, springs, torsions
 
 STEP = 1e-5
 FINITE_DIFFERENCE = 1e-6  # relative error of central differences of energies at steps of 1e-5 nm in float64
@@ -22,8 +22,9 @@ TERMS: dict[str, Callable[[Tensor], Linear]] = {
     ),
     "contacts": lambda x: contacts(x, PAIRS, torch.tensor([2.0, 2.0, 0.001]).double(), 8.0),
     "heights": lambda x: heights(x, QUADS, torch.tensor([0.1, 0.2, 0.3]).double(), 9.0),
+    "sides": lambda x: sides(x, QUADS, torch.tensor([0.1, 0.2, 0.3]).double(), 0.5, 9.0),
     "torsions": lambda x: torsions(
-        x, QUADS, torch.tensor([[1.0, 2.0, 3.0], [0.0, math.pi, 0.5], [1.0, 2.0, 3.0]]).double()
+        x, QUADS, torch.tensor([[1.0, 2, 3], [0, math.pi, 0.5], [1, 2, 3], [3, 3, 2], [0.3, 0, 1], [2, 1, 4]]).double()
     ),
     "Lennard-Jones": lambda x: lennard_jones(
         x, PAIRS, torch.tensor([0.3, 0.8, 2.5]).double(), torch.tensor([1.0, 2.0, 3.0]).double(), 3.0
