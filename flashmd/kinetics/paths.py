@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from flashmd.errors import message
-from flashmd.kinetics.dynamics import Dynamics, State, Step
+from flashmd.kinetics.dynamics import Dynamics, Step
+from flashmd.kinetics.pool import Payoffs, Pool, Starts
 from flashmd.kinetics.problem import StoppedProblem, overlap
 from flashmd.kinetics.sets import Exits
 from flashmd.kinetics.settings import BLOCK, PathSettings
@@ -34,85 +34,7 @@ from flashmd.pde.surrogate import Surrogate
 
 _ALIVE, _HORIZON, _TRUNCATED, _KILLED = -1, -2, -3, -4
 _NOISE, _ROULETTE, _START, _EXIT = 1, 2, 3, 4
-_VECTORS = ("row", "key", "sign", "age", "exit", "distance", "value", "control", "weight")
-
-
-@dataclass(frozen=True)
-class Starts:
-    """Where paths begin; one row for each.
-
-    Attributes:
-        x: [rows, d].
-        velocity: [rows, d], or None to draw it.
-        key: [rows], int64, name of the random stream.
-        sign: [rows], 1 or -1 for mirrored noise.
-        before: [rows], surrogate at the start.
-    """
-
-    x: Tensor
-    velocity: Tensor | None
-    key: Tensor
-    sign: Tensor
-    before: Tensor
-
-
-@dataclass(frozen=True)
-class Payoffs:
-    """What came of paths.
-
-    Attributes:
-        defect: [rows], draws of solution minus surrogate, without what has mean zero.
-        control: [rows], what has mean zero; the martingale form is ``defect - control``.
-        excess: [rows], bound on what truncation hides.
-        steps: [rows], int64.
-        truncated: [rows], bool.
-    """
-
-    defect: Tensor
-    control: Tensor
-    excess: Tensor
-    steps: Tensor
-    truncated: Tensor
-
-
-@dataclass
-class _Pool:
-    """Paths under way.
-
-    Attributes:
-        row: index of each path among all starts.
-        key: its random stream.
-        sign: of its noise.
-        age: steps taken.
-        exit: why it ended: number of a set, or one of the codes of this module.
-        distance: to each set, [n, n_sets], as `Exits` measures it.
-        value: what it has earned.
-        control: the sum of mean zero so far.
-        weight: of what it earns from now on.
-        state: of the dynamics.
-    """
-
-    row: Tensor
-    key: Tensor
-    sign: Tensor
-    age: Tensor
-    exit: Tensor
-    distance: Tensor
-    value: Tensor
-    control: Tensor
-    weight: Tensor
-    state: State
-
-    def select(self, chosen: Tensor) -> _Pool:
-        """Return some of the paths; `chosen` are indices."""
-        parts = {name: getattr(self, name)[chosen] for name in _VECTORS}
-        return _Pool(**parts, state=tuple(each[chosen] for each in self.state))
-
-    def join(self, other: _Pool) -> _Pool:
-        """Return the paths of both."""
-        parts: dict[str, Any] = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in _VECTORS}
-        pairs = zip(self.state, other.state, strict=True)
-        return _Pool(**parts, state=tuple(torch.cat(pair) for pair in pairs))
+_OTHERS = 16
 
 
 @dataclass(frozen=True)
@@ -160,15 +82,17 @@ class Simulator:
                     pool, begun = pool.join(self._begin(starts, begun, free)), begun + free
         return result
 
-    def _begin(self, starts: Starts, first: int, count: int) -> _Pool:
+    def _begin(self, starts: Starts, first: int, count: int) -> Pool:
         chosen = slice(first, first + count)
         x, key, sign = starts.x[chosen], starts.key[chosen], starts.sign[chosen]
-        velocity = torch.zeros_like(x) if starts.velocity is None else starts.velocity[chosen]
-        if starts.velocity is None and self.dynamics.has_velocities:
-            thermal = self.dynamics.thermal_speed.to(x)
-            velocity = thermal * sign[:, None] * self._normals(mix(key + _START), 0, x.shape[1])
         martingale = self.surrogate is not None and self.settings.form == "martingale"
-        return _Pool(
+        velocity, control = torch.zeros_like(x), torch.zeros_like(sign)
+        if starts.velocity is not None:
+            velocity = starts.velocity[chosen]
+        elif self.dynamics.has_velocities:
+            velocity = self._drawn_velocity(key, sign, 0, x)
+            control = self._gain_of_velocity(key, sign, x, velocity)
+        return Pool(
             row=torch.arange(first, first + count, device=x.device),
             key=key,
             sign=sign,
@@ -176,10 +100,23 @@ class Simulator:
             exit=torch.full_like(key, _ALIVE),
             distance=self._exits().distances(x),
             value=-starts.before[chosen] if martingale else torch.zeros_like(sign),
-            control=torch.zeros_like(sign),
+            control=control,
             weight=torch.ones_like(sign),
             state=self.dynamics.start(x, velocity),
         )
+
+    def _drawn_velocity(self, key: Tensor, sign: Tensor, number: int, x: Tensor) -> Tensor:
+        drawn = self._normals(mix(key + _START), number, x.shape[1])
+        return self.dynamics.thermal_speed.to(x) * sign[:, None] * drawn
+
+    def _gain_of_velocity(self, key: Tensor, sign: Tensor, x: Tensor, velocity: Tensor) -> Tensor:
+        """Surrogate of the drawn velocity minus its mean over others, [n]: of mean zero, as the noise of steps is."""
+        if self.surrogate is None:
+            return torch.zeros_like(sign)
+        left = torch.full_like(sign, self.problem.horizon or 0.0)
+        others = [self._drawn_velocity(key, sign, number, x) for number in range(1, _OTHERS + 1)]
+        values = [self.surrogate.value(left, torch.cat([x, each], 1)).detach() for each in (velocity, *others)]
+        return values[0] - torch.stack(values[1:]).mean(0)
 
     def _normals(self, keys: Tensor, counter: int, d: int) -> Tensor:
         return philox_normal(self.settings.seed, keys, counter, d, dtype=torch.float64)
@@ -190,7 +127,7 @@ class Simulator:
         kind = self.settings.exits if bool((noise > 0.0).any()) else "steps"
         return Exits(self.problem.sets, math.sqrt(time_step) * noise, kind)
 
-    def _advance(self, pool: _Pool) -> None:
+    def _advance(self, pool: Pool) -> None:
         """Take a block of steps, in place; a path that ends stays where it is."""
         time_step, last = self.problem.clock(self.settings.time_step)
         limit = self.settings.max_steps if last is None else min(last, self.settings.max_steps)
@@ -244,7 +181,7 @@ class Simulator:
         last = -jet.value - (jet.gradient * step.kick).sum(1)
         return torch.where(ends, last, time_step * generator), None
 
-    def _play_roulette(self, pool: _Pool) -> None:
+    def _play_roulette(self, pool: Pool) -> None:
         """End some paths at random and give the others their weight, in place."""
         if (chance := self.settings.continuation) >= 1.0:
             return
@@ -257,13 +194,13 @@ class Simulator:
             pool.value = pool.value + (pool.weight - weight) * self._surrogate_at(pool)
         pool.weight = weight
 
-    def _surrogate_at(self, pool: _Pool) -> Tensor:
+    def _surrogate_at(self, pool: Pool) -> Tensor:
         if self.surrogate is None:
             return torch.zeros_like(pool.value)
         time_step, _ = self.problem.clock(self.settings.time_step)
         return self.surrogate.value(self._time_left(pool.age, time_step), self.dynamics.point(pool.state)).detach()
 
-    def _finish(self, pool: _Pool, result: Payoffs) -> None:
+    def _finish(self, pool: Pool, result: Payoffs) -> None:
         """Write down what paths that have ended have earned."""
         guess = self._surrogate_at(pool)
         payoff = guess

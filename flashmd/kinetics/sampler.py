@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flashmd.kinetics.paths import Simulator, Starts
+from flashmd.kinetics.paths import Simulator
+from flashmd.kinetics.pool import Starts
 from flashmd.pde.estimate import DefectMoments, Moments
 from flashmd.pde.feynman_kac import Draws, Points
 from flashmd.pde.streams import child_streams, point_streams

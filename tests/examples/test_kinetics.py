@@ -60,6 +60,15 @@ def test_chignolin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     assert "chi^2 per point" in capsys.readouterr().out
 
 
+def test_butane(capsys: pytest.CaptureFixture[str]) -> None:
+    corrected, plain = load("kinetics_butane").main(16, 4, 32, 32, 100)
+    error = (corrected.standard_error.square() + plain.standard_error.square()).sqrt()
+    assert ((corrected.value - plain.value).abs() < 5.0 * error).all()
+    assert (corrected.surrogate > 0.0).all()
+    assert corrected.surrogate[-1] > corrected.surrogate[0]
+    assert "chi^2 per point" in capsys.readouterr().out
+
+
 def test_references(capsys: pytest.CaptureFixture[str]) -> None:
     module = load("benchmarks/kinetics_references")
     problem = module.hidden_double_well(2, height=1.0)
