@@ -91,7 +91,8 @@ def _fingerprint(config: PostTraining) -> str:
 
 def _content(path: Path) -> bytes:
     if path.is_dir():
-        return "\n".join(sorted(each.name for each in path.iterdir())).encode()
+        files = sorted(each for each in path.rglob("*") if each.is_file())
+        return "\n".join(f"{each.relative_to(path)} {each.stat().st_size}" for each in files).encode()
     return path.read_bytes() if path.is_file() else b""
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from flashmd.backmap.adjoint.energy import HeavyEnergy, bonded_cysteines
 from flashmd.backmap.chains import Chains
-from flashmd.backmap.dataset import Structure, load_structures
+from flashmd.backmap.dataset import Structure
 from flashmd.backmap.force_fields.energy_workers import EnergyWorkers
 from flashmd.backmap.physics import Guidance
 from flashmd.backmap.residues import N_SLOTS, SLOT_CA
+from flashmd.backmap.training.folder import read_data
 from flashmd.errors import message
 
 
@@ -48,7 +49,9 @@ def load_proteins(path: Path, workers: EnergyWorkers, key: str, max_residues: in
     Raises:
         ValueError: no chain is left.
     """
-    usable = [each for each in load_structures(path) if each.chains.n_residues <= max_residues and _pieces(each.chains)]
+    usable = [
+        each for each in read_data(path).structures if each.chains.n_residues <= max_residues and _pieces(each.chains)
+    ]
     if not usable:
         expected = f"chains of at most {max_residues} residues without pieces of a single one"
         fix = "raise `max_residues` or add smaller proteins"

@@ -128,6 +128,14 @@ def test_chains_that_cannot_be_used(tmp_path: Path, key: str) -> None:
         post_train(config.model_copy(update={key: path, "max_residues": 8}))
 
 
+def test_data_may_be_a_folder_of_structure_files(tmp_path: Path) -> None:
+    """A folder without any structure file is named; `read_data` has tests of its own."""
+    config = write_case(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty`: expected files of kind .*pdb.*, got no such file"):
+        post_train(config.model_copy(update={"data": tmp_path / "empty"}))
+
+
 def test_configuration_round_trip(tmp_path: Path) -> None:
     config = write_case(tmp_path, temperature="310 K", processes=2)
     assert load_config(write_yaml(config, tmp_path)) == config
