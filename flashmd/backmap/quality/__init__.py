@@ -8,6 +8,7 @@ from flashmd.backmap.quality.ensembles import (
     rotamer_divergence,
     side_chain_diversity,
 )
+from flashmd.backmap.quality.ideal import angle_errors, ideal_bonds
 from flashmd.backmap.quality.lengths import BondErrors, bond_errors
 from flashmd.backmap.quality.overlaps import clash_score, overlaps
 from flashmd.backmap.quality.ramachandran import ramachandran_outliers
@@ -28,6 +29,7 @@ __all__ = [
     "Column",
     "Deviations",
     "Torsions",
+    "angle_errors",
     "as_text",
     "assess",
     "backbone_errors",
@@ -40,6 +42,7 @@ __all__ = [
     "deviations",
     "diversity",
     "handedness",
+    "ideal_bonds",
     "medians",
     "mirrored_side_chains",
     "omega_flips",

@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from flashmd.backmap.chains import Chains
-from flashmd.backmap.quality._arrays import ANGSTROM, ArrayLike, FloatArray
+from flashmd.backmap.physics.rings import ring_penetrations
+from flashmd.backmap.quality._arrays import ANGSTROM, ArrayLike, FloatArray, as_padded
 from flashmd.backmap.quality.deviations import deviations
+from flashmd.backmap.quality.ideal import angle_errors, ideal_bonds
 from flashmd.backmap.quality.lengths import bond_errors
 from flashmd.backmap.quality.overlaps import clash_score, overlaps
 from flashmd.backmap.quality.ramachandran import ramachandran_outliers
 from flashmd.backmap.quality.stereo import d_residues, mirrored_side_chains
 from flashmd.backmap.quality.torsions import backbone_errors, chi_recovery, cis_prolines, omega_flips
+from flashmd.backmap.residues import SLOT_CA
 from flashmd.errors import message
 
 
@@ -48,6 +52,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("mirrored", "residues", "isoleucines and threonines of the wrong hand at CB", 0),
     Column("ramachandran", "% of residues", "outside the regions that crystal structures populate"),
     Column("omega", "% of bonds", "peptide bonds more than 30 degrees off the reference, or off 0 and 180 without one"),
+    Column("ring_penetrations", "bonds", "bonds that pass through a ring", 0),
+    Column("ideal_bonds", "%", "bonds within 10 % of the lengths of the force field, without S-S and gaps", 2),
+    Column("angles", "degrees", "root mean square deviation of bond angles from the force field", 2),
     Column("cis_prolines", "% of prolines", "prolines after a cis peptide bond"),
     Column("bonds", "%", "bonds within 10 % of the reference, without S-S and gaps", 2),
     Column("bonds_all", "%", "bonds within 10 % of the reference, with S-S and gaps", 2),
@@ -93,6 +100,9 @@ def assess(chains: Chains, positions: ArrayLike, reference: ArrayLike | None = N
         "mirrored": mirrored_side_chains(chains, positions).astype(np.float64),
         "ramachandran": ramachandran_outliers(chains, positions),
         "omega": omega_flips(chains, positions, reference),
+        "ring_penetrations": _penetrations(chains, positions),
+        "ideal_bonds": ideal_bonds(chains, positions),
+        "angles": angle_errors(chains, positions),
         "cis_prolines": cis_prolines(chains, positions),
     }
     return measures if reference is None else {**measures, **_compare(chains, positions, reference)}
@@ -117,6 +127,13 @@ def _compare(chains: Chains, positions: ArrayLike, reference: ArrayLike) -> dict
         "rmsd_backbone": away.backbone / ANGSTROM,
         "rmsd_side_chain": away.side_chain / ANGSTROM,
     }
+
+
+def _penetrations(chains: Chains, positions: ArrayLike) -> FloatArray:
+    frames = torch.from_numpy(as_padded(chains, positions))
+    frames = torch.where(frames.isfinite(), frames, frames[:, :, SLOT_CA, None])
+    found = ring_penetrations(chains, frames).frame
+    return np.bincount(found.numpy(), minlength=frames.shape[0]).astype(np.float64)
 
 
 def rows_of(measures: Mapping[str, FloatArray], names: Sequence[str]) -> list[Row]:
@@ -148,16 +165,16 @@ def as_text(rows: Sequence[Row]) -> str:
 
     Example:
         >>> print(as_text([{"structure": "native", "omega": 0.0}]))
-        measure          native  unit
-        omega               0.0  % of bonds
+        measure              native  unit
+        omega                   0.0  % of bonds
     """
     names = [str(row["structure"]) for row in rows]
     widths = [max(10, len(name) + 2) for name in names]
-    lines = ["measure".ljust(13) + "".join(n.rjust(w) for n, w in zip(names, widths, strict=True)) + "  unit"]
+    lines = ["measure".ljust(17) + "".join(n.rjust(w) for n, w in zip(names, widths, strict=True)) + "  unit"]
     for column in (column for column in COLUMNS if column.name in rows[0]):
         numbers = [_printed(float(row[column.name]), column.digits) for row in rows]
         cells = "".join(number.rjust(width) for number, width in zip(numbers, widths, strict=True))
-        lines.append(f"{column.name.ljust(13)}{cells}  {column.unit}")
+        lines.append(f"{column.name.ljust(17)}{cells}  {column.unit}")
     return "\n".join(lines)
 
 

@@ -23,11 +23,11 @@ ROUNDED = 2e-3
 def test_a_structure_is_without_fault_against_itself() -> None:
     chains, native = peptide()
     measures = quality.assess(chains, native, native)
-    for name in ("clashes", "overlaps", "d_residues", "mirrored", "ramachandran", "omega"):
+    for name in ("clashes", "overlaps", "d_residues", "mirrored", "ramachandran", "omega", "ring_penetrations"):
         assert measures[name] == 0.0, name
     for name in ("bond_error", "bond_rms", "bond_largest", "phi", "psi", "rmsd_ca", "rmsd_backbone", "rmsd_side_chain"):
         assert measures[name] == 0.0, name
-    for name in ("bonds", "bonds_all", "chi1", "chi12"):
+    for name in ("bonds", "bonds_all", "ideal_bonds", "chi1", "chi12"):
         assert measures[name] == 100.0, name
     assert set(measures) == {column.name for column in quality.COLUMNS}
 
@@ -132,6 +132,42 @@ def test_bonds_of_a_stretched_structure() -> None:
         assert errors.mean_absolute[0] == pytest.approx(abs(factor - 1) * lengths.mean(), abs=EXACT)
         assert errors.rms[0] == pytest.approx(abs(factor - 1) * np.sqrt((lengths**2).mean()), abs=EXACT)
         assert errors.largest[0] == pytest.approx(abs(factor - 1) * lengths.max(), abs=EXACT)
+
+
+def test_angles_against_the_force_field() -> None:
+    """Angles do not change with size; one that is opened by 30 degrees adds 30^2 / n to the mean square."""
+    chains, native = peptide()
+    before = quality.angle_errors(chains, native)
+    assert 0.0 < before < 6.0
+    np.testing.assert_allclose(quality.angle_errors(chains, 1.2 * native), before, rtol=1e-6)
+    assert quality.ideal_bonds(chains, 1.2 * native)[0] == 0.0
+    cysteine = SEQUENCE.index("C")
+    ca, cb, sg = (native[cysteine, place] for place in (1, 4, 5))
+    arms = [end - cb for end in (ca, sg)]
+    now = torch.rad2deg(torch.arccos(torch.nn.functional.cosine_similarity(*arms, dim=0))).item()
+    ideal = 108.6  # of CX-2C-SH in ff14SB
+    opened = native.clone()
+    turn = Rotation.from_rotvec(np.deg2rad(30.0) * _unit(torch.linalg.cross(*arms))).as_matrix()
+    opened[cysteine, 5] = cb + torch.from_numpy(turn) @ arms[1]
+    n_angles = len(Bonded.of(chains).angles)
+    change = ((now + 30 - ideal) ** 2 - (now - ideal) ** 2) / n_angles
+    after = quality.angle_errors(chains, opened)
+    assert after[0] ** 2 - before[0] ** 2 == pytest.approx(change, rel=1e-3)
+
+
+def _unit(vector: torch.Tensor) -> np.ndarray:
+    return (vector / vector.norm()).numpy()
+
+
+def test_bond_through_a_ring_is_counted() -> None:
+    """The side chain of a lysine put through the ring of a phenylalanine."""
+    chains = Chains.from_sequence(["F", "K"])
+    positions = 3.0 * torch.arange(2.0)[:, None, None] + 0.3 * torch.arange(14.0)[:, None] * torch.ones(3)
+    angle = torch.arange(6) * torch.pi / 3
+    positions[0, 5:11] = torch.stack([0.14 * angle.cos(), 0.14 * angle.sin(), torch.zeros(6)], dim=1)
+    both = positions.expand(2, -1, -1, -1).clone()
+    both[1, 1, 6], both[1, 1, 7] = torch.tensor([0.0, 0.01, 0.07]), torch.tensor([0.01, 0.0, -0.07])
+    assert quality.assess(chains, both)["ring_penetrations"].tolist() == [0.0, 1.0]
 
 
 def test_bonds_across_a_gap_count_in_one_of_two_columns() -> None:

@@ -18,7 +18,7 @@ def test_table_of_a_structure(tmp_path: Path) -> None:
     rows = quality.rows_of(quality.assess(chains, native.expand(2, -1, -1, -1), native), ["first", "second"])
     text = quality.as_text(rows)
     assert len(text.splitlines()) == 1 + len(quality.COLUMNS)
-    assert "cis_prolines          -         -  % of prolines" in text
+    assert "cis_prolines              -         -  % of prolines" in text
     quality.write_table(tmp_path / "table.csv", rows)
     with (tmp_path / "table.csv").open() as file:
         found = list(csv.DictReader(file))
