@@ -8,7 +8,19 @@ import typer
 from typer.core import TyperGroup
 
 from flashmd import __version__
-from flashmd.cli import backmap, convert, energy, info, pde, post_train_backmap, report, simulate, train, train_backmap
+from flashmd.cli import (
+    backmap,
+    convert,
+    energy,
+    info,
+    pde,
+    post_train_backmap,
+    quality,
+    report,
+    simulate,
+    train,
+    train_backmap,
+)
 from flashmd.errors import FlashMDError
 
 
@@ -33,7 +45,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_COMMANDS = (convert, info, energy, train, simulate, report, train_backmap, post_train_backmap, backmap, pde)
+_COMMANDS = (convert, info, energy, train, simulate, report, train_backmap, post_train_backmap, backmap, quality, pde)
 for _command in _COMMANDS:
     _command.register(app)
 

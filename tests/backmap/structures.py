@@ -35,3 +35,22 @@ def read_heavy(path: Path) -> tuple[Chains, Tensor]:
     close = (padded[1:, SLOT_N] - padded[:-1, SLOT_C]).norm(dim=-1) < LONGEST_BOND
     types = torch.tensor([RESIDUES.index(label.name) for label in labels])
     return Chains(types, torch.cat([close, close.new_zeros(1)]), tuple(labels)), padded
+
+
+def write_heavy(path: Path, chains: Chains, frames: Tensor) -> Path:
+    """Write models of heavy atoms, [n_frames, n_residues, 14, 3], nm, NaN where an atom is left out."""
+    lines = []
+    for number, frame in enumerate(frames.tolist(), start=1):
+        lines.append(f"MODEL     {number:4d}")
+        for label, kind, atoms in zip(chains.labels, chains.types.tolist(), frame, strict=True):
+            for name, place in zip(ATOMS[RESIDUES[kind]], atoms, strict=False):
+                if place[0] != place[0]:
+                    continue
+                x, y, z = (10 * value for value in place)
+                lines.append(
+                    f"ATOM  {len(lines) % 100000:5d}  {name:<3s} {label.name:3s} {label.chain or ' '}{label.number:4d}"
+                    f"{label.insertion_code or ' '}   {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           {name[0]}"
+                )
+        lines.append("ENDMDL")
+    path.write_text("\n".join([*lines, "END", ""]))
+    return path

@@ -1,5 +1,6 @@
 """Force fields of OpenMM: hydrogens, energies, minimisation and short dynamics of all-atom structures."""
 
+from flashmd.backmap.force_fields.columns import assess_energies
 from flashmd.backmap.force_fields.dynamics import DynamicsCheck, md_check
 from flashmd.backmap.force_fields.energy_workers import EnergyBatch, EnergyWorkers
 from flashmd.backmap.force_fields.hydrogens import Hydrogenated, add_hydrogens
@@ -17,6 +18,7 @@ __all__ = [
     "Molecule",
     "SinglePoints",
     "add_hydrogens",
+    "assess_energies",
     "md_check",
     "minimize",
     "single_points",

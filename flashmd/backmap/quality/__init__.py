@@ -8,12 +8,22 @@ from flashmd.backmap.quality.ensembles import (
     rotamer_divergence,
     side_chain_diversity,
 )
+from flashmd.backmap.quality.files import Structures, place_reference, read_structures
 from flashmd.backmap.quality.ideal import angle_errors, ideal_bonds
 from flashmd.backmap.quality.lengths import BondErrors, bond_errors
 from flashmd.backmap.quality.overlaps import clash_score, overlaps
 from flashmd.backmap.quality.ramachandran import ramachandran_outliers
 from flashmd.backmap.quality.stereo import d_residues, handedness, mirrored_side_chains
-from flashmd.backmap.quality.table import COLUMNS, Column, as_text, assess, medians, rows_of, write_table
+from flashmd.backmap.quality.table import (
+    COLUMNS,
+    ENERGY_COLUMNS,
+    Column,
+    as_text,
+    assess,
+    medians,
+    rows_of,
+    write_table,
+)
 from flashmd.backmap.quality.torsions import (
     Torsions,
     backbone_errors,
@@ -25,9 +35,11 @@ from flashmd.backmap.quality.torsions import (
 
 __all__ = [
     "COLUMNS",
+    "ENERGY_COLUMNS",
     "BondErrors",
     "Column",
     "Deviations",
+    "Structures",
     "Torsions",
     "angle_errors",
     "as_text",
@@ -47,7 +59,9 @@ __all__ = [
     "mirrored_side_chains",
     "omega_flips",
     "overlaps",
+    "place_reference",
     "ramachandran_outliers",
+    "read_structures",
     "rotamer_counts",
     "rotamer_divergence",
     "rows_of",

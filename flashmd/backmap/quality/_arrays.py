@@ -15,9 +15,6 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 ArrayLike = npt.ArrayLike | Tensor
 
-ANGSTROM = 0.1
-"""nm."""
-
 
 def as_padded(chains: Chains, positions: ArrayLike, name: str = "positions") -> FloatArray:
     """Return padded coordinates as [n_frames, n_residues, 14, 3] with NaN in the empty slots.

@@ -15,7 +15,7 @@ import torch
 
 from flashmd.backmap.chains import Chains
 from flashmd.backmap.physics.rings import ring_penetrations
-from flashmd.backmap.quality._arrays import ANGSTROM, ArrayLike, FloatArray, as_padded
+from flashmd.backmap.quality._arrays import ArrayLike, FloatArray, as_padded
 from flashmd.backmap.quality.deviations import deviations
 from flashmd.backmap.quality.ideal import angle_errors, ideal_bonds
 from flashmd.backmap.quality.lengths import bond_errors
@@ -25,6 +25,7 @@ from flashmd.backmap.quality.stereo import d_residues, mirrored_side_chains
 from flashmd.backmap.quality.torsions import backbone_errors, chi_recovery, cis_prolines, omega_flips
 from flashmd.backmap.residues import SLOT_CA
 from flashmd.errors import message
+from flashmd.units import ANGSTROM
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,14 @@ COLUMNS: tuple[Column, ...] = (
     Column("rmsd_side_chain", "A", "deviation of side chains, without superposition", 3),
 )
 """The measures of `assess` in the order of the table; those from `bonds` on need a reference."""
+
+ENERGY_COLUMNS: tuple[Column, ...] = (
+    Column("amber14_gbn2", "kcal/mol/res", "Amber14 + GBn2 single point for each residue, hydrogens added"),
+    Column("charmm36", "kcal/mol/res", "CHARMM36 single point for each residue, without solvent"),
+    Column("largest_force", "kcal/mol/A", "largest force of Amber14 + GBn2 on a heavy atom", 0),
+    Column("md_peak", "K", "highest temperature in 5 ps of CHARMM36 at 300 K, infinite after a crash", 0),
+)
+"""The measures of `force_fields.assess_energies`."""
 
 Row = Mapping[str, float | str]
 
@@ -171,8 +180,8 @@ def as_text(rows: Sequence[Row]) -> str:
     names = [str(row["structure"]) for row in rows]
     widths = [max(10, len(name) + 2) for name in names]
     lines = ["measure".ljust(17) + "".join(n.rjust(w) for n, w in zip(names, widths, strict=True)) + "  unit"]
-    for column in (column for column in COLUMNS if column.name in rows[0]):
-        numbers = [_printed(float(row[column.name]), column.digits) for row in rows]
+    for column in (column for column in (*COLUMNS, *ENERGY_COLUMNS) if column.name in rows[0]):
+        numbers = [_printed(float(row.get(column.name, "nan")), column.digits) for row in rows]
         cells = "".join(number.rjust(width) for number, width in zip(numbers, widths, strict=True))
         lines.append(f"{column.name.ljust(17)}{cells}  {column.unit}")
     return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""Structures of this package and of its peers for one trace, with the processor time of each."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import backmapping_peers as peers
+import numpy as np
+import torch
+from backmapping_cases import Case
+from torch import Tensor
+
+from flashmd.backmap import BackmapOptions, sample_structures, trace_from_positions
+from flashmd.backmap.model import BackmapModel
+
+RAW, RELAXED, NATIVE = "flashmd", "flashmd, relaxed", "native"
+OURS = (RAW, RELAXED)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Structures of one method for one case.
+
+    Attributes:
+        positions: [n_samples, n_residues, 14, 3], nm, float64.
+        seconds: [n_samples], s, processor time of each in one thread; 0 for the native structure.
+    """
+
+    positions: Tensor
+    seconds: Tensor
+
+
+def make(method: str, case: Case, samples: int, model: BackmapModel | None, keep: Path | None) -> Made:
+    """Make the structures of a method; those of peers are kept in a folder and made only once.
+
+    Args:
+        method: "native", one of ours, or a peer.
+        case: the native structure.
+        samples: structures of a method that has seeds.
+        model: ours.
+        keep: folder for the structures of peers.
+    """
+    if method == NATIVE:
+        return Made(case.native[None], torch.zeros(1))
+    if method in OURS:
+        assert model is not None
+        return _ours(case, samples, model, relax=method == RELAXED)
+    seeds = range(1, samples + 1) if peers.has_seed(method) else (1,)
+    runs = [_peer(method, case, seed, keep) for seed in seeds]
+    return Made(torch.stack([run.positions for run in runs]), torch.tensor([run.seconds for run in runs]))
+
+
+def _ours(case: Case, samples: int, model: BackmapModel, *, relax: bool) -> Made:
+    trace = trace_from_positions(case.chains, case.trace.float())
+    options = BackmapOptions(samples=samples, seed=1, relax=relax)
+    torch.set_num_threads(1)
+    start = time.process_time()
+    batches = list(sample_structures(trace, options, model))
+    seconds = (time.process_time() - start) / samples
+    positions = torch.cat([batch.positions for batch in batches]).double()
+    return Made(positions, torch.full((samples,), seconds))
+
+
+def _peer(method: str, case: Case, seed: int, keep: Path | None) -> peers.Timed:
+    words = "".join(letter for letter in method if letter.isalnum())
+    path = None if keep is None else keep / f"{case.name}_{words}_{seed}.npz"
+    if path is not None and path.is_file():
+        with np.load(path) as file:
+            return peers.Timed(torch.from_numpy(file["positions"]), float(file["seconds"]))
+    made = peers.run(method, case.chains, case.trace, seed)
+    if path is not None:
+        np.savez_compressed(path, positions=made.positions.numpy(), seconds=made.seconds)
+    return made

@@ -1,0 +1,186 @@
+"""The benchmark of backmapping and the script that finds Ramachandran regions, on small data."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from flashmd.backmap.model import BackmapModel
+from flashmd.backmap.network import NetworkConfig
+from flashmd.backmap.quality import assess, ramachandran
+from flashmd.backmap.residues import ATOMS, RESIDUES
+from tests.backmap.peptides import peptide
+from tests.backmap.structures import write_heavy
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+SEQUENCE = "GAVSTIKDELMNQC" * 5
+BENCHMARK = (
+    "backmapping",
+    "backmapping_cases",
+    "backmapping_figures",
+    "backmapping_methods",
+    "backmapping_peers",
+    "machine",
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A folder as the benchmark expects it: one validation chain, a helix, and one fast folder."""
+    (tmp_path / "backmapping").mkdir()
+    (tmp_path / "fast_folders" / "native").mkdir(parents=True)
+    write_npz(tmp_path / "backmapping" / "validation_chains.npz", SEQUENCE)
+    chains, native = peptide("GAVSTIKDEL")
+    write_heavy(tmp_path / "fast_folders" / "native" / "small_1abc.pdb", chains, native[None])
+    return tmp_path
+
+
+def write_npz(path: Path, sequence: str) -> None:
+    chains, native = peptide(sequence, phi=-65.0)
+    names = sorted({atom for atoms in ATOMS.values() for atom in atoms})
+    kinds = chains.types.tolist()
+    owners = [index for index, kind in enumerate(kinds) for _ in ATOMS[RESIDUES[kind]]]
+    np.savez(
+        path,
+        xyz_milli_angstrom=(chains.flatten(native).numpy() * 1e4).round().astype(np.int32),
+        atom_name=np.array([names.index(name) for name in chains.atom_names], dtype=np.uint8),
+        atom_names=np.array(names),
+        residue_of_atom=np.array(owners, dtype=np.int32),
+        residue_type=chains.types.numpy().astype(np.uint8),
+        residue_types=np.array(RESIDUES),
+        residue_number=np.arange(1, len(kinds) + 1, dtype=np.int16),
+        insertion_code=np.full(len(kinds), 32, dtype=np.uint8),
+        chain_ptr=np.array([0, len(kinds)], dtype=np.int32),
+        chain_id=np.array(["1ABC_l_u:A"]),
+    )
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "benchmarks"))
+    for name in BENCHMARK:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module("backmapping")
+
+
+def run(module: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
+    threads = torch.get_num_threads()
+    try:
+        return int(module.main())
+    finally:
+        torch.set_num_threads(threads)
+
+
+def small_model(path: Path) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BackmapModel(NetworkConfig(width=8, edge_width=8, n_layers=1, n_neighbors=3)).save(path)
+    return path
+
+
+def test_benchmark(
+    benchmark: ModuleType, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An untrained model puts atoms somewhere, the native structure is perfect, and every table says so."""
+    pytest.importorskip("openmm", reason="OpenMM is not installed")
+    model = small_model(data / "model.safetensors")
+    words = ["--data", data, "--model", model, "--samples", 2, "--methods", "native", "flashmd"]
+    assert run(benchmark, monkeypatch, *words, "--csv", data / "rows.csv", "--figures", data / "figures") == 0
+    with (data / "rows.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    identity = [(row["case"], row["method"], row["sample"]) for row in rows]
+    per_case = [("native", "0"), ("flashmd", "0"), ("flashmd", "1")]
+    assert identity == [(case, *each) for case in ("1ABCA", "small") for each in per_case]
+    natives, ours = ([row for row in rows if row["method"] == method] for method in ("native", "flashmd"))
+    assert [float(row["amber14_above"]) for row in natives] == [0.0, 0.0]
+    assert all(float(row["rmsd_ca"]) < 1e-4 < float(row["rmsd_backbone"]) for row in ours)
+    assert all(float(row["seconds"]) > 0.0 and float(row["diversity"]) <= 1.0 for row in ours)
+    pictures = {path.name: path.stat().st_size for path in (data / "figures").iterdir()}
+    assert set(pictures) == {f"backmapping_{name}.png" for name in ("ramachandran", "rotamers", "overlaps", "overlay")}
+    assert min(pictures.values()) > 5_000
+    printed = capsys.readouterr().out
+    assert "amber14_above                      0" in printed
+    assert "rotamers                           0" in printed
+
+
+@pytest.mark.parametrize("method", ["cgback M", "pulchra", "pulchra, CA kept"])
+def test_peers(benchmark: ModuleType, method: str, tmp_path: Path) -> None:
+    """Peers rebuild a helix, all heavy atoms in their places of the table; what is kept is not made again."""
+    peers = sys.modules["backmapping_peers"]
+    if not peers.available(method):
+        pytest.skip(f"{method} is not installed")
+    chains, native = peptide("GAVSTIKDELAA")
+    case = sys.modules["backmapping_cases"].Case("helix", "target", chains, native)
+    methods = sys.modules["backmapping_methods"]
+    made = methods.make(method, case, 1, None, tmp_path)
+    measures = assess(chains, made.positions, native)
+    assert measures["rmsd_backbone"] < 1.5
+    assert measures["ideal_bonds"] > 90.0
+    assert made.seconds[0] > 0.0
+    again = methods.make(method, case, 1, None, tmp_path)
+    assert torch.equal(again.positions, made.positions)
+    assert again.seconds[0] == made.seconds[0]
+
+
+def test_messages(
+    benchmark: ModuleType, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(benchmark, monkeypatch, "--data", data, "--methods", "fastest")
+    assert "`--methods`: expected some of native, flashmd" in capsys.readouterr().err
+    peers = sys.modules["backmapping_peers"]
+    monkeypatch.setattr(peers, "available", lambda method: False)
+    with pytest.raises(SystemExit):
+        run(benchmark, monkeypatch, "--data", data, "--methods", "pulchra")
+    assert "pip install flashmd-cg[bench]" in capsys.readouterr().err
+
+
+def test_a_peer_that_fails_is_reported(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    peers = sys.modules["backmapping_peers"]
+    monkeypatch.setitem(peers.COMMANDS, "broken", ("false", "{trace}"))
+    monkeypatch.setattr(peers, "_program", lambda method: Path("/bin/false"))
+    chains, native = peptide("GAG")
+    with pytest.raises(RuntimeError, match="`broken`: expected exit status 0, got 1"):
+        peers.run("broken", chains, native[:, 1], 1)
+
+
+def test_regions_of_ramachandran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All residues of a helix are in one bin, which is all that its class allows."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "data_generation"))
+    module = importlib.import_module("ramachandran")
+    write_npz(tmp_path / "chains.npz", SEQUENCE)
+    counts, n_chains = module.count(tmp_path / "chains.npz")
+    general = np.array([[int(digit, 16) for digit in row] for row in module.rows_of(module.region(counts[0]))])
+    # phi -65 lies in bin 11, psi -45 in bin 13, the second bit of the fourth digit.
+    assert np.argwhere(general).tolist() == [[11, 3]]
+    assert general.max() == 4
+    assert n_chains == 1
+    assert counts[0].sum() + counts[1].sum() == len(SEQUENCE) - 2
+    with pytest.raises(SystemExit, match="expected some of each class, got no proline, before proline"):
+        run(module, monkeypatch, tmp_path / "chains.npz", tmp_path / "table.py")
+
+
+def test_the_table_of_ramachandran_regions_is_what_the_script_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One residue of each class in one bin: the module that is written has one bit in each class."""
+    monkeypatch.syspath_prepend(str(EXAMPLES / "data_generation"))
+    module = importlib.import_module("ramachandran")
+    counts = np.zeros((4, 36, 36))
+    counts[:, 7, 5] = 10.0
+    monkeypatch.setattr(module, "count", lambda path: (counts, 3))
+    assert run(module, monkeypatch, "chains.npz", tmp_path / "table.py") == 0
+    namespace: dict[str, dict[str, tuple[str, ...]]] = {}
+    exec((tmp_path / "table.py").read_text(), namespace)
+    assert list(namespace["REGIONS"]) == list(ramachandran.CLASSES)
+    for rows in namespace["REGIONS"].values():
+        assert rows[7] == "040000000"
+        assert set(rows[:7] + rows[8:]) == {"000000000"}
