@@ -106,7 +106,8 @@ class Guidance:
     def _for(self, positions: Tensor) -> Mechanics:
         """Return the terms for as many frames as there are, kept between the steps of a flow."""
         kept = self._mechanics
-        if kept is None or kept.n_frames != positions.shape[0] or kept.free.dtype != positions.dtype:
+        wanted = (positions.shape[0], positions.dtype, positions.device)
+        if kept is None or (kept.n_frames, kept.free.dtype, kept.free.device) != wanted:
             kept = self._mechanics = Mechanics.of(self.topology, positions.shape[0], positions)
         return kept
 
