@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from flashmd.backmap.frame_sources import RawFrames
 from flashmd.backmap.options import BackmapOptions, parse_frames
 from flashmd.backmap.residues import SLOT_C, SLOT_O
 from flashmd.backmap.sampling import Structures, sample_structures
@@ -181,3 +183,26 @@ def test_frames_are_parsed(text: str, frames: tuple[int, int | None, int]) -> No
 def test_frames_of_another_form_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"`--frames`: expected START:STOP:STEP or one frame"):
         parse_frames(text)
+
+
+def test_frames_are_read_as_they_are_needed() -> None:
+    """Memory holds one piece of the trajectory and one batch, however long the trajectory is."""
+    ca = torch.tensor(helix(6) / 10.0).float()
+    trace = trace_from_positions("GAWKPY", ca.repeat(1000, 1, 1))
+    read: list[int] = []
+
+    class Watched:
+        name, n_frames = "watched", 1000
+
+        def read(self, atoms: torch.Tensor, size: int) -> Iterator[RawFrames]:
+            for piece in trace._source.read(atoms, size):
+                read.append(len(piece.index))
+                yield piece
+
+    watched = replace(trace, _source=Watched())
+    options = replace(PLAIN, samples=1, batch_atoms=10 * trace.chains.n_atoms)
+    done = 0
+    for batch in sample_structures(watched, options, Scatter()):
+        done += len(batch.frames)
+        assert sum(read) <= done + 64
+    assert done == 1000
