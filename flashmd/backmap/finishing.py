@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _ANGSTROM_PER_NM = 10.0
 _KJ_PER_KCAL = 4.184
+_IMIDAZOLES = {"HSD": "HID", "HSE": "HIE", "HSP": "HIP", "HISD": "HID", "HISE": "HIE", "HISH": "HIP"}
+"""Histidines by the names of CHARMM and GROMACS, with those of Amber, which are understood without."""
 _LARGEST_SEED = 0x7FFF_FFFF
 _ENERGIES: tuple[tuple[ForceFieldName, str], ...] = (("amber14-gbn2", "amber14_gbn2"), ("charmm36", "charmm36"))
 
@@ -44,7 +46,7 @@ class Finisher:
         if options.hydrogens or options.md_check:
             from flashmd.backmap.force_fields import Molecule
 
-            self._molecule = Molecule.of(trace.chains, disulfides=disulfides)
+            self._molecule = Molecule.of(trace.chains, imidazoles=_imidazoles(trace), disulfides=disulfides)
         self.layout = heavy_layout(trace.chains) if self._molecule is None else _full_layout(self._molecule)
 
     def finish(self, batch: Structures) -> tuple[np.ndarray[Any, Any], list[dict[str, Cell]]]:
@@ -89,6 +91,12 @@ class Finisher:
         return columns
 
 
+def _imidazoles(trace: Trace) -> dict[int, str]:
+    """Return the form of each histidine whose name tells it."""
+    names = enumerate(label.name for label in trace.chains.labels)
+    return {index: _IMIDAZOLES[name] for index, name in names if name in _IMIDAZOLES}
+
+
 def _full_layout(molecule: Molecule) -> AtomLayout:
     atoms = molecule.atoms
     residues = tuple(atoms.residue.tolist())
@@ -99,7 +107,7 @@ def _energies(molecule: Molecule, structures: Tensor) -> tuple[Tensor, dict[str,
     from flashmd.backmap.force_fields import add_hydrogens, single_points
 
     full = add_hydrogens(molecule, structures)
-    columns: dict[str, list[Cell]] = {"hydrogens": [reason or "placed" for reason in full.reasons]}
+    columns: dict[str, list[Cell]] = {"hydrogens_fault": list(full.reasons)}
     for field, name in _ENERGIES:
         found = single_points(molecule, full.positions, field)
         columns[name] = (found.per_residue / _KJ_PER_KCAL).tolist()

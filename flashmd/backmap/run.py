@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -36,6 +36,7 @@ class BackmapResult:
         bad: frames of the input that are not those of a protein.
         notes: what was noticed while reading.
         medians: of the columns of the table.
+        faults: for each column of reasons, structures that have one; absent where none has.
         files: what was written; None without an output.
         structures: [n_structures, n_residues, 14, 3], nm, without an output; else None.
         frames: [n_structures], frame of each structure, without an output; else None.
@@ -47,6 +48,7 @@ class BackmapResult:
     bad: tuple[BadFrame, ...]
     notes: tuple[str, ...]
     medians: dict[str, float]
+    faults: dict[str, int]
     files: OutputFiles | None
     structures: Tensor | None
     frames: Tensor | None
@@ -116,6 +118,7 @@ class _Run:
         self._bad: list[BadFrame] = []
         self._kept: list[Structures] = []
         self._columns: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._faults: Counter[str] = Counter()
         self._n_structures = 0
 
     def take(self, batch: Structures) -> None:
@@ -132,14 +135,19 @@ class _Run:
         keys = zip(batch.frames.tolist(), batch.samples.tolist(), batch.times.tolist(), measures, strict=True)
         for frame, sample, time, measured in keys:
             rows.append(_row(frame, sample, time, faults.get(frame, "")) | measured)
-            for name, value in measured.items():
-                if isinstance(value, float | int):
-                    self._columns[name].append(float(value))
+            self._count(measured)
         if self._writer is not None:
             self._writer.append(positions, batch.times.tolist(), rows)
         else:
             self._kept.append(batch)
         self._n_structures += len(batch.frames)
+
+    def _count(self, measured: dict[str, Cell]) -> None:
+        for name, value in measured.items():
+            if isinstance(value, float | int):
+                self._columns[name].append(float(value))
+            elif value:
+                self._faults[name] += 1
 
     def close(self) -> None:
         """Finish the files, whatever stopped the run."""
@@ -153,6 +161,7 @@ class _Run:
                     "notes": self._trace.notes,
                     "structures": self._n_structures,
                     "bad_frames": [asdict(bad) for bad in self._bad],
+                    "faults": self._faults,
                     "medians": self._medians(),
                 }
             )
@@ -166,6 +175,7 @@ class _Run:
             tuple(self._bad),
             self._trace.notes,
             self._medians(),
+            dict(self._faults),
             self._paths,
             torch.cat([batch.positions for batch in kept]) if kept else None,
             torch.cat([batch.frames for batch in kept]) if kept else None,

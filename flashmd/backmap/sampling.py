@@ -164,14 +164,14 @@ class _Builder:
     def __init__(self, trace: Trace, options: BackmapOptions, model: Sampler) -> None:
         self._trace, self._options, self._model = trace, options, model
         self._guidance: Guidance | None = None
-        self.pairs: tuple[tuple[int, int], ...] | None = None if options.disulfides else ()
+        self._pairs: tuple[tuple[int, int], ...] | None = None
 
     def build(self, waiting: _Waiting, bad: list[BadFrame]) -> Structures:
         if not waiting.frames:
             return _only_bad(self._trace, bad)
         given = torch.stack(waiting.positions).to(self._options.device)
-        if self.pairs is None:
-            self.pairs = disulfides(self._trace.chains, given[:1, :, SLOT_CA])
+        if self._pairs is None:
+            self._pairs = self._bonded_cysteines(given[:1, :, SLOT_CA])
         raw = self._draw(given, waiting)
         relaxed = self._relax(raw) if self._options.relax else raw
         _, oxt = finish_termini(self._trace.chains, relaxed)
@@ -183,15 +183,21 @@ class _Builder:
             raw.cpu(),
             relaxed.cpu(),
             oxt.cpu(),
-            self.pairs,
+            self._pairs,
             tuple(bad),
         )
+
+    def _bonded_cysteines(self, ca: Tensor) -> tuple[tuple[int, int], ...]:
+        """Return pairs that the first frame allows: all, or those whose names say that they are bonded."""
+        found = disulfides(self._trace.chains, ca)
+        named = {index for index, label in enumerate(self._trace.chains.labels) if label.name == "CYX"}
+        return tuple(pair for pair in found if self._options.disulfides or named.issuperset(pair))
 
     def _draw(self, given: Tensor, waiting: _Waiting) -> Tensor:
         trace, options = self._trace, self._options
         has_centroid = trace.centroid_known if bool(trace.centroid_known.any()) else None
         if options.physics and self._guidance is None:
-            self._guidance = Guidance(trace.chains, trace.known, terms=options.physics, disulfides=self.pairs or ())
+            self._guidance = Guidance(trace.chains, trace.known, terms=options.physics, disulfides=self._pairs or ())
         drawn = self._model.sample(
             trace.chains,
             given,
@@ -209,7 +215,7 @@ class _Builder:
     def _relax(self, raw: Tensor) -> Tensor:
         from flashmd.backmap.physics import relax
 
-        return relax(self._trace.chains, raw, self._trace.known, disulfides=self.pairs or ()).positions
+        return relax(self._trace.chains, raw, self._trace.known, disulfides=self._pairs or ()).positions
 
 
 def _only_bad(trace: Trace, bad: list[BadFrame]) -> Structures:

@@ -12,7 +12,13 @@ from flashmd.errors import message
 if TYPE_CHECKING:
     from flashmd.backmap import BackmapResult
 
-_SHOWN = ("raw_overlaps", "raw_d_residues", "raw_ramachandran", "raw_rings", "raw_amber14_gbn2")
+_SHOWN = (
+    ("overlaps", "per 1000 atoms"),
+    ("d_residues", "D residues"),
+    ("ramachandran", "% outliers"),
+    ("rings", "bonds through rings"),
+    ("amber14_gbn2", "kcal/mol/residue"),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -145,9 +151,16 @@ def _report(result: BackmapResult) -> None:
     for bad in result.bad:
         done = "backmapped all the same" if bad.written else "left out"
         typer.echo(f"frame {bad.frame}, {done}: {bad.fault}", err=True)
-    for name in _SHOWN:
-        if name in result.medians:
-            typer.echo(f"median {name}: {result.medians[name]:.3g}")
+    stages = [stage for stage in ("raw", "relaxed") if f"{stage}_overlaps" in result.medians]
+    for name, unit in _SHOWN:
+        if f"raw_{name}" in result.medians:
+            values = ", ".join(f"{stage} {result.medians[f'{stage}_{name}']:.3g}" for stage in stages)
+            typer.echo(f"median {name}: {values} {unit}")
+    if "md_passed" in result.medians:
+        failed = result.faults.get("md_fault", 0)
+        typer.echo(f"short dynamics: {result.n_structures - failed} of {result.n_structures} structures passed")
+    for column, count in result.faults.items():
+        typer.echo(f"{count} structures with an entry in the column {column}", err=True)
     if result.files is not None:
         names = ", ".join(str(path) for path in result.files.all)
         typer.echo(f"wrote {result.n_structures} structures: {names}")

@@ -16,9 +16,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from flashmd.backmap import BackmapOptions, backmap, read_trace, trace_from_positions
+from flashmd.backmap import BackmapOptions, BackmapResult, backmap, read_trace, trace_from_positions
+from flashmd.backmap.finishing import Finisher
 from flashmd.errors import BadFrameError, CheckpointError, OutputError
 from tests.backmap.files import SEQUENCE, TWO_CHAINS, helix, write_trace
+from tests.backmap.peptides import peptide
 from tests.backmap.stand_in import Scatter
 
 PLAIN = BackmapOptions(samples=2, seed=3, physics=())
@@ -186,3 +188,70 @@ def test_a_part_of_the_frames_is_taken(models: Path, tmp_path: Path) -> None:
     result = backmap(models, output=tmp_path / "aa.dcd", options=options, model=Scatter())
     assert result.n_structures == 2
     assert [row["frame"] for row in rows_of(tmp_path / "aa_quality.csv")] == ["1", "3"]
+
+
+class Ideal:
+    """Draws the same good structure for every row."""
+
+    def __init__(self, structure: torch.Tensor) -> None:
+        self.structure = structure
+
+    def sample(self, chains: object, positions: torch.Tensor, *rest: object, **more: object) -> torch.Tensor:
+        return self.structure.expand(positions.shape[0], -1, -1, -1).clone()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BackmapResult]:
+    """A helix with hydrogens, relaxed, after short dynamics."""
+    pytest.importorskip("openmm")
+    chains, structure = peptide("GASVG")
+    trace = trace_from_positions(chains, structure[:, 1].float())
+    options = BackmapOptions(relax=True, hydrogens=True, md_check=True, physics=())
+    output = tmp_path_factory.mktemp("finished") / "aa.xtc"
+    return output, backmap(trace, output=output, options=options, model=Ideal(structure.float()))
+
+
+def test_hydrogens_are_written(finished: tuple[Path, BackmapResult]) -> None:
+    output, _ = finished
+    loaded = mdtraj.load(str(output), top=str(output.with_suffix(".pdb")))
+    elements = [atom.element.symbol for atom in loaded.topology.atoms]
+    assert elements.count("H") == 5 + 5 + 5 + 9 + 3
+    app = pytest.importorskip("openmm.app")
+    topology = app.PDBFile(str(output.with_suffix(".pdb"))).topology
+    assert app.ForceField("amber14-all.xml").createSystem(topology).getNumParticles() == loaded.n_atoms
+
+
+def test_energies_and_dynamics_are_in_the_table(finished: tuple[Path, BackmapResult]) -> None:
+    output, result = finished
+    (row,) = rows_of(output.with_name("aa_quality.csv"))
+    assert float(row["relaxed_amber14_gbn2"]) < float(row["raw_amber14_gbn2"])
+    assert row["relaxed_moved"] == "0"
+    cool = float(row["md_peak_K"]) <= 500.0
+    assert row["md_passed"] == str(cool)
+    assert result.medians["md_passed"] == float(cool)
+    assert result.faults.get("md_fault", 0) == int(not cool)
+
+
+def test_failures_of_force_fields_are_counted_and_named(tmp_path: Path) -> None:
+    pytest.importorskip("openmm")
+    chains, structure = peptide("GAG")
+    broken = structure.float().clone()
+    broken[1, 4] = broken[1, 2]
+    trace = trace_from_positions(chains, structure[:, 1].float())
+    options = BackmapOptions(md_check=True, physics=())
+    result = backmap(trace, output=tmp_path / "aa.pdb", options=options, model=Ideal(broken))
+    assert result.faults["md_fault"] == 1
+    (row,) = rows_of(tmp_path / "aa_quality.csv")
+    assert row["md_passed"] == "False"
+    assert row["md_fault"] != ""
+    assert json.loads((tmp_path / "aa_quality.json").read_text())["faults"] == result.faults
+
+
+@pytest.mark.parametrize("name, form", [("HSD", "HD1"), ("HSE", "HE2"), ("HIP", "HD1 HE2"), ("HIS", "HE2")])
+def test_names_of_histidines_say_where_hydrogens_are(tmp_path: Path, name: str, form: str) -> None:
+    pytest.importorskip("openmm")
+    cg = write_trace(tmp_path / "cg.pdb", names=("GLY", name, "TRP", "LYS", "PRO", "TYR"))
+    layout = Finisher(read_trace(cg), BackmapOptions(hydrogens=True), ()).layout
+    own = {atom for atom, residue in zip(layout.names, layout.residues, strict=True) if residue == 1}
+    assert own & {"HD1", "HE2"} == set(form.split())
+    assert layout.labels[1].name == name

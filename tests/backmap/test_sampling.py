@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +156,15 @@ def test_disulfides_are_those_that_the_first_frame_allows() -> None:
     names = [{str(trace.chains.labels[i]) for i in pair} for pair in some.disulfides]
     assert none.disulfides == ()
     assert {"U:CYS42", "U:CYS58"} in names
+
+
+def test_cysteines_named_as_bonded_are_bonded(tmp_path: Path) -> None:
+    bonded = tmp_path / "cyx.pdb"
+    text = TWO_CHAINS.read_text(encoding="utf-8")
+    bonded.write_text(text.replace("CYS U  42", "CYX U  42").replace("CYS U  58", "CYX U  58"), encoding="utf-8")
+    trace = read_trace(bonded, beads="ca")
+    batch = next(iter(sample_structures(trace, replace(PLAIN, samples=1), Scatter())))
+    assert [{str(trace.chains.labels[i]) for i in pair} for pair in batch.disulfides] == [{"U:CYX42", "U:CYX58"}]
 
 
 @pytest.mark.parametrize(
