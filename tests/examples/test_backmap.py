@@ -38,9 +38,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def test_trace(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_trace(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "all_atom.pdb"
     words = ["backmap_trace.py", "--samples", "2", "--output", str(output), "--model", model]
     monkeypatch.setattr(sys, "argv", words)
