@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "cpu/parallel.h"
 #include "cpu/schnet.h"
@@ -75,52 +76,70 @@ const uint16_t* tile_data(const Tensor& tiles) {
 }
 
 template <typename T>
-class BatchEvaluation {
-public:
-  BatchEvaluation(const Packed& packed, const cpu::SchNetBatch<T>& batch, const cpu::SchNetResult<T>& result,
-                  cpu::InstructionSet level)
-      : model_{packed.sizes,
-               packed.weights.const_data_ptr(),
-               level == cpu::InstructionSet::amx ? tile_data(packed.tiles) : nullptr,
-               data<T>(packed.constants),
-               data<T>(packed.table),
-               static_cast<T>(packed.cutoff)},
-        batch_(batch),
-        result_(result),
-        level_(level) {}
+cpu::SchNetModel<T> model_of(const Packed& packed, cpu::InstructionSet level) {
+  return {packed.sizes,
+          packed.weights.const_data_ptr(),
+          level == cpu::InstructionSet::amx ? tile_data(packed.tiles) : nullptr,
+          data<T>(packed.constants),
+          data<T>(packed.table),
+          static_cast<T>(packed.cutoff)};
+}
 
-  void run(const std::vector<cpu::SchNetGroup>& groups, const Tensor& like) const {
-    const int64_t n_groups = static_cast<int64_t>(groups.size());
-    const int64_t n_threads = std::min<int64_t>(torch::stable::get_num_threads(), std::max<int64_t>(n_groups, 1));
-    int64_t size = 0;
-    for (const auto& group : groups) {
-      size = std::max(size, cpu::schnet_workspace_size<T>(model_, group.n_atoms, group.n_pairs));
+// Who evaluates which group in which part of the workspace: as many groups as the threads can share evenly, one thread
+// each, `size` numbers each; what remains, all threads together.
+template <typename T>
+class Division {
+public:
+  Division(const cpu::SchNetModel<T>& model, std::vector<cpu::SchNetGroup> groups)
+      : groups_(std::move(groups)), n_all_(torch::stable::get_num_threads()), model_(model) {
+    const int64_t n_groups = static_cast<int64_t>(groups_.size());
+    n_threads_ = std::min<int64_t>(n_all_, std::max<int64_t>(n_groups, 1));
+    n_shared_ = n_threads_ > 1 ? n_groups / n_threads_ * n_threads_ : 0;
+    for (int64_t g = 0; g < n_groups; ++g) {
+      const cpu::SchNetGroup& group = groups_[g];
+      size_ = std::max(size_, cpu::schnet_workspace_size<T>(model, group.n_atoms, group.n_pairs, threads_of(g)));
     }
-    const Tensor workspace = torch::stable::new_empty(like, {size * n_threads});
-    T* space = mutable_data<T>(workspace);
-    // As many groups as the threads can share evenly, one thread each; what remains, all threads together.
-    const int64_t shared = n_threads > 1 ? n_groups / n_threads * n_threads : 0;
-    cpu::parallel_for(n_threads, 1, [&](int64_t begin, int64_t end) {
+  }
+
+  int64_t workspace_size() const { return size_ * n_threads_; }
+
+  // Call function(group, workspace, threads) for all groups.
+  template <typename F>
+  void run(T* space, const F& function) const {
+    cpu::parallel_for(n_threads_, 1, [&](int64_t begin, int64_t end) {
       for (int64_t thread = begin; thread < end; ++thread) {
-        const int64_t first = shared / n_threads * thread, last = first + shared / n_threads;
-        for (int64_t g = first; g < last; ++g) evaluate(groups[g], space + size * thread, 1);
+        const int64_t share = n_shared_ / n_threads_;
+        for (int64_t g = share * thread; g < share * (thread + 1); ++g) function(groups_[g], space + size_ * thread, 1);
       }
     });
-    for (int64_t g = shared; g < n_groups; ++g) {
-      evaluate(groups[g], space, cpu::worth_a_team(model_.sizes, groups[g]) ? torch::stable::get_num_threads() : 1);
+    for (int64_t g = n_shared_; g < static_cast<int64_t>(groups_.size()); ++g) {
+      function(groups_[g], space, threads_of(g));
     }
   }
 
 private:
-  void evaluate(const cpu::SchNetGroup& group, T* workspace, int64_t n_threads) const {
-    FLASHMD_DISPATCH(level_, evaluate_schnet<T>, model_, batch_, group, result_, workspace, n_threads);
+  int64_t threads_of(int64_t group) const {
+    return group >= n_shared_ && cpu::worth_a_team(model_.sizes, groups_[group]) ? n_all_ : 1;
   }
 
-  const cpu::SchNetModel<T> model_;
-  const cpu::SchNetBatch<T>& batch_;
-  const cpu::SchNetResult<T>& result_;
-  const cpu::InstructionSet level_;
+  const std::vector<cpu::SchNetGroup> groups_;
+  const int64_t n_all_;
+  const cpu::SchNetModel<T>& model_;
+  int64_t n_threads_ = 1, n_shared_ = 0, size_ = 0;
 };
+
+template <typename T>
+void evaluate_batch(const cpu::SchNetModel<T>& model, const cpu::SchNetBatch<T>& batch,
+                    const cpu::SchNetResult<T>& result, int64_t n_systems, const Tensor& workspace,
+                    cpu::InstructionSet level) {
+  const Division<T> division(model, make_groups(batch.ptr, batch.pair_ptr, n_systems));
+  check(workspace.numel() >= division.workspace_size() && workspace.is_contiguous(),
+        "`workspace`: expected as many contiguous numbers as this batch and number of threads need, got fewer. To fix "
+        "it, pass one of `workspace_size(...)` numbers.");
+  division.run(mutable_data<T>(workspace), [&](const cpu::SchNetGroup& group, T* space, int64_t n_threads) {
+    FLASHMD_DISPATCH(level, evaluate_schnet<T>, model, batch, group, result, space, n_threads);
+  });
+}
 
 void check_batch(const Tensor& positions, const Tensor& types, const Tensor& ptr, const Tensor& receiver,
                  const Tensor& sender, const Tensor& image, const Tensor& pair_ptr) {
@@ -138,17 +157,19 @@ void check_batch(const Tensor& positions, const Tensor& types, const Tensor& ptr
 std::tuple<Tensor, Tensor, Tensor> schnet_evaluate(Tensor positions, Tensor types, Tensor ptr, Tensor receiver,
                                                    Tensor sender, Tensor image, Tensor pair_ptr, Tensor sizes,
                                                    Tensor weights, Tensor tiles, Tensor constants, Tensor table,
-                                                   double cutoff, bool virial, int64_t instruction_set) {
+                                                   Tensor workspace, double cutoff, bool virial,
+                                                   int64_t instruction_set) {
   check_batch(positions, types, ptr, receiver, sender, image, pair_ptr);
   const Packed packed{read_sizes(sizes), weights, tiles, constants, table, cutoff};
   check_packed(packed, positions);
+  check(workspace.scalar_type() == positions.scalar_type(),
+        "`workspace`: expected the dtype of the positions, got another. To fix it, pass one of their dtype.");
   const Tensor x = dense(positions);
   const int64_t n_systems = ptr.numel() - 1;
   const Tensor energy = torch::stable::new_empty(x, {n_systems}, ScalarType::Double);
   const Tensor forces = torch::stable::new_empty(x, {x.size(0), 3});
   const Tensor strain = torch::stable::new_empty(x, {virial ? n_systems : 0, 3, 3}, ScalarType::Double);
   const auto level = cpu::choose_instruction_set(static_cast<int>(instruction_set));
-  const auto groups = make_groups(index_data(ptr), index_data(pair_ptr), n_systems);
   for_dtype(x, [&](auto zero) {
     using T = decltype(zero);
     const cpu::SchNetBatch<T> batch{data<T>(x),          index_data(types),
@@ -157,9 +178,28 @@ std::tuple<Tensor, Tensor, Tensor> schnet_evaluate(Tensor positions, Tensor type
                                     index_data(pair_ptr)};
     const cpu::SchNetResult<T> result{mutable_data<double>(energy), mutable_data<T>(forces),
                                       virial ? mutable_data<double>(strain) : nullptr};
-    BatchEvaluation<T>(packed, batch, result, level).run(groups, x);
+    evaluate_batch<T>(model_of<T>(packed, level), batch, result, n_systems, workspace, level);
   });
   return {energy, forces, strain};
+}
+
+// Numbers that evaluations with so many threads as torch has now need.
+int64_t schnet_workspace_size(Tensor ptr, Tensor pair_ptr, Tensor sizes, Tensor weights, Tensor tiles, Tensor constants,
+                              Tensor table, double cutoff, int64_t instruction_set) {
+  check_segments(ptr, ptr.numel() > 0 ? index_data(ptr)[ptr.numel() - 1] : 0);
+  check_segments(pair_ptr, pair_ptr.numel() > 0 ? index_data(pair_ptr)[pair_ptr.numel() - 1] : 0);
+  check(ptr.numel() == pair_ptr.numel(),
+        "`pair_ptr`: expected bounds for every system, got others. To fix it, pass those of the pairs of this batch.");
+  const Packed packed{read_sizes(sizes), weights, tiles, constants, table, cutoff};
+  check_packed(packed, constants);
+  const auto level = cpu::choose_instruction_set(static_cast<int>(instruction_set));
+  const auto groups = make_groups(index_data(ptr), index_data(pair_ptr), ptr.numel() - 1);
+  int64_t size = 0;
+  for_dtype(constants, [&](auto zero) {
+    using T = decltype(zero);
+    size = Division<T>(model_of<T>(packed, level), groups).workspace_size();
+  });
+  return size;
 }
 
 // The matrices of a packed model for float32 as tiles; nothing where the processor multiplies none.
@@ -182,13 +222,16 @@ Tensor schnet_tiles(Tensor sizes, Tensor weights) {
 STABLE_TORCH_LIBRARY_FRAGMENT(flashmd, m) {
   m.def(
       "schnet_evaluate(Tensor positions, Tensor types, Tensor ptr, Tensor receiver, Tensor sender, Tensor image, "
-      "Tensor pair_ptr, Tensor sizes, Tensor weights, Tensor tiles, Tensor constants, Tensor table, float cutoff, bool "
-      "virial, "
-      "int instruction_set=-1) -> (Tensor energy, Tensor forces, Tensor virial)");
+      "Tensor pair_ptr, Tensor sizes, Tensor weights, Tensor tiles, Tensor constants, Tensor table, Tensor(a!) "
+      "workspace, float cutoff, bool virial, int instruction_set=-1) -> (Tensor energy, Tensor forces, Tensor virial)");
+  m.def(
+      "schnet_workspace_size(Tensor ptr, Tensor pair_ptr, Tensor sizes, Tensor weights, Tensor tiles, Tensor "
+      "constants, Tensor table, float cutoff, int instruction_set=-1) -> int");
   m.def("schnet_tiles(Tensor sizes, Tensor weights) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {
   m.impl("schnet_evaluate", TORCH_BOX(&flashmd::schnet_evaluate));
+  m.impl("schnet_workspace_size", TORCH_BOX(&flashmd::schnet_workspace_size));
   m.impl("schnet_tiles", TORCH_BOX(&flashmd::schnet_tiles));
 }

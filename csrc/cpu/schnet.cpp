@@ -27,8 +27,8 @@ bool read_schnet_sizes(const int64_t* given, int64_t count, SchNetSizes& sizes) 
 }
 
 template <typename T>
-int64_t schnet_workspace_size(const SchNetModel<T>& model, int64_t n_atoms, int64_t n_pairs) {
-  return SchNetWorkspace(model.sizes, n_atoms, n_pairs, sizeof(T), model.tiles != nullptr).size;
+int64_t schnet_workspace_size(const SchNetModel<T>& model, int64_t n_atoms, int64_t n_pairs, int64_t n_threads) {
+  return SchNetWorkspace(model.sizes, n_atoms, n_pairs, sizeof(T), model.tiles != nullptr, n_threads).size;
 }
 
 int64_t schnet_tiles_size(const SchNetSizes& sizes) {
@@ -43,7 +43,7 @@ int64_t schnet_constants_size(const SchNetSizes& sizes) {
   return SchNetLayout(sizes).n_constants;
 }
 
-template int64_t schnet_workspace_size(const SchNetModel<float>&, int64_t, int64_t);
-template int64_t schnet_workspace_size(const SchNetModel<double>&, int64_t, int64_t);
+template int64_t schnet_workspace_size(const SchNetModel<float>&, int64_t, int64_t, int64_t);
+template int64_t schnet_workspace_size(const SchNetModel<double>&, int64_t, int64_t, int64_t);
 
 }  // namespace flashmd::cpu

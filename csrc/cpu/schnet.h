@@ -79,9 +79,10 @@ inline bool worth_a_team(const SchNetSizes& sizes, const SchNetGroup& group) {
 FLASHMD_ISA_NAMESPACES(FLASHMD_DECLARE)
 #undef FLASHMD_DECLARE
 
-// Numbers that a group of this size needs as workspace, that all matrices take, in tiles or not, and all constants.
+// Numbers that a group of this size needs as workspace with so many threads, that all matrices take, in tiles or not,
+// and all constants.
 template <typename T>
-int64_t schnet_workspace_size(const SchNetModel<T>& model, int64_t n_atoms, int64_t n_pairs);
+int64_t schnet_workspace_size(const SchNetModel<T>& model, int64_t n_atoms, int64_t n_pairs, int64_t n_threads);
 int64_t schnet_tiles_size(const SchNetSizes& sizes);
 int64_t schnet_weights_size(const SchNetSizes& sizes);
 int64_t schnet_constants_size(const SchNetSizes& sizes);

@@ -80,17 +80,21 @@ private:
 
 // Arrays of a group while it is evaluated; see the members of Group in simd/schnet_group.h.
 struct SchNetWorkspace {
-  int64_t n_rows, n_pairs;  // padded
-  int64_t sent, features, messages, down, slope_of_activation, atom_energy, tile, partial, place, inverse_distance,
-      pair_slope, slab;
+  const int64_t n_rows, tile_rows, n_tiles;  // atoms, padded; atoms of a tile
+  int64_t n_pairs;                           // padded
+  int64_t sent, features, messages, down, slope_of_activation, atom_energy, tile, partial, points, place,
+      inverse_distance, pair_slope, slab;
   int64_t sorted, interval, begin, next;  // of pairs and of 32-bit integers, in units of the number type
   int64_t products, parts;                // within the scratch of a tile of atoms
-  int64_t n_slabs, tile_rows, tile_size, size;
+  int64_t n_slabs, tile_size, size;
 
   // `tiles` tells whether node layers are computed by tiles.
-  SchNetWorkspace(const SchNetSizes& sizes, int64_t n_atoms, int64_t pairs, int64_t number_bytes, bool tiles)
-      : tile_rows(tiles ? kTileSide : kVectorRows), size(0) {
-    n_rows = round_up(n_atoms, kRowStep);
+  SchNetWorkspace(const SchNetSizes& sizes, int64_t n_atoms, int64_t pairs, int64_t number_bytes, bool tiles,
+                  int64_t n_threads)
+      : n_rows(round_up(n_atoms, kRowStep)),
+        tile_rows(tiles ? even_rows(n_rows, n_threads) : kVectorRows),
+        n_tiles(round_up(n_rows, tile_rows) / tile_rows),
+        size(0) {
     n_pairs = round_up(pairs, kChunk);
     const int64_t n_chunks = sizes.n_filters / kChunk;
     sent = take(sizes.n_blocks * sizes.n_filters * n_rows);
@@ -101,13 +105,14 @@ struct SchNetWorkspace {
     atom_energy = take(n_rows);
     const int64_t widest = tiles ? widest_layer(sizes) : 0;
     products = tile_rows * tile_width(sizes);
-    parts = products + tile_rows * widest;
+    parts = products + kTileSide * widest;
     tile_size = parts + split_size(widest) / 2;
-    tile = take(tile_size * (round_up(n_rows, tile_rows) / tile_rows));
+    tile = take(tile_size * (n_threads > 1 ? n_tiles : 1));
     partial = take(n_chunks * n_pairs);
+    points = take(4 * n_rows);
     for (int64_t* array : {&place, &inverse_distance, &pair_slope}) *array = take(n_pairs);
     n_slabs = (n_pairs + kSlabPairs - 1) / kSlabPairs;
-    slab = take(n_slabs * 3 * n_rows);
+    slab = take(n_slabs * 4 * n_rows);
     const int64_t per_number = number_bytes / 4;
     sorted = take(4 * n_pairs);
     interval = take(n_pairs / per_number);
@@ -116,6 +121,13 @@ struct SchNetWorkspace {
   }
 
 private:
+  // Rows of a tile such that every thread gets as many tiles, where there are enough of them.
+  static int64_t even_rows(int64_t n_rows, int64_t n_threads) {
+    const int64_t fewest = round_up(n_rows, kTileSide) / kTileSide;
+    if (n_threads > fewest) return kTileSide;
+    const int64_t n_tiles = round_up(fewest, n_threads);
+    return (n_rows + n_tiles - 1) / n_tiles;
+  }
   // Numbers per atom: the hidden layer of a block and a scaled gradient, or values and slopes of the whole readout.
   static int64_t tile_width(const SchNetSizes& sizes) {
     int64_t hidden = 0;

@@ -121,13 +121,24 @@ bool has_tiles() {
 
 namespace {
 
-// Sixteen rows of 64 bytes for each of the eight tile registers.
+// Rows of 64 bytes of the eight tile registers; the last one holds the right-hand factor and always sixteen of them.
 struct TileShapes {
   uint8_t palette = 1, start = 0, reserved[14] = {};
   uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 static_assert(sizeof(TileShapes) == 64);
+
+// For each number of rows; constants, because the compiler does not see that all of a configuration is read.
+struct AllTileShapes {
+  TileShapes of_rows[kTileSide + 1];
+
+  constexpr AllTileShapes() : of_rows() {
+    for (int n = 0; n <= kTileSide; ++n) {
+      for (int i = 0; i < 7; ++i) of_rows[n].rows[i] = static_cast<uint8_t>(n);
+    }
+  }
+};
 
 typedef uint32_t Words __attribute__((vector_size(64)));
 
@@ -215,9 +226,9 @@ FLASHMD_TILES void multiply_parts(const uint16_t* parts, int64_t n_steps, const 
 
 }  // namespace
 
-FLASHMD_TILES void set_up_tiles() {
-  static constexpr TileShapes kShapes;
-  _tile_loadconfig(&kShapes);
+FLASHMD_TILES void set_up_tiles(int64_t n_rows) {
+  static constexpr AllTileShapes kShapes;
+  _tile_loadconfig(&kShapes.of_rows[n_rows]);
 }
 
 FLASHMD_TILES void release_tiles() {

@@ -20,8 +20,8 @@ constexpr int64_t kMostParts = 3;
 // Whether this processor multiplies tiles and the system lets this process do so.
 bool has_tiles();
 
-// A thread sets up its tile registers before it multiplies, and releases them.
-void set_up_tiles();
+// A thread sets up its tile registers for so many rows, at most kTileSide, before it multiplies, and releases them.
+void set_up_tiles(int64_t n_rows);
 void release_tiles();
 
 // Parts of a weight that is stored in this way.

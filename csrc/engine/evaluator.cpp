@@ -92,8 +92,8 @@ private:
     double energy = 0.0;
     const cpu::SchNetResult<T> result{&energy, part_.data(), nullptr};
     const cpu::SchNetGroup group{0, 1, 0, n_atoms_, 0, list.n_pairs()};
-    T* space = workspace_.at_least(cpu::schnet_workspace_size<T>(network.model, n_atoms_, list.n_pairs()));
     const int64_t n_threads = cpu::worth_a_team(network.model.sizes, group) ? pool_.n_threads() : 1;
+    T* space = workspace_.at_least(cpu::schnet_workspace_size<T>(network.model, n_atoms_, list.n_pairs(), n_threads));
     FLASHMD_DISPATCH(level_, evaluate_schnet<T>, network.model, batch, group, result, space, n_threads);
     return energy;
   }

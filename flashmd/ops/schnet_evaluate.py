@@ -73,7 +73,13 @@ class HalfPairs:
 
 
 def schnet_evaluate(
-    model: PackedSchNet, system: System, pairs: HalfPairs, *, virial: bool = False, instruction_set: int = -1
+    model: PackedSchNet,
+    system: System,
+    pairs: HalfPairs,
+    *,
+    virial: bool = False,
+    instruction_set: int = -1,
+    workspace: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Evaluate a packed SchNet on the CPU.
 
@@ -87,15 +93,20 @@ def schnet_evaluate(
         virial: also return the virial.
         instruction_set: 0 baseline, 1 AVX2, 2 AVX-512, 3 AVX-512 with node layers in tiles (AMX); -1 for the
             widest that the processor has.
+        workspace: contiguous numbers in the dtype of the positions that are overwritten, at least
+            :func:`workspace_size` of them, or None to take memory for this call.
 
     Returns:
         energy [n_systems], kJ/mol, float64; forces [n_atoms, 3], kJ/mol/nm; virial [n_systems, 3, 3], kJ/mol, float64.
 
     Raises:
         ExtensionNotBuiltError: the operators are not compiled.
-        RuntimeError: sizes or dtypes do not fit together.
+        RuntimeError: sizes or dtypes do not fit together, or the workspace is too small.
     """
     use_kernels("kernel")
+    if workspace is None:
+        size = workspace_size(model, system, pairs, instruction_set=instruction_set)
+        workspace = system.positions.new_empty(size)
     energy, forces, strain = _EVALUATE(
         system.positions.detach(),
         system.types,
@@ -109,11 +120,24 @@ def schnet_evaluate(
         model.tiles,
         model.constants,
         model.table,
+        workspace,
         model.cutoff,
         virial,
         instruction_set,
     )
     return energy, forces, strain if virial else None
+
+
+def workspace_size(model: PackedSchNet, system: System, pairs: HalfPairs, *, instruction_set: int = -1) -> int:
+    """Return how many numbers :func:`schnet_evaluate` needs as workspace with the present number of threads.
+
+    Raises:
+        ExtensionNotBuiltError: the operators are not compiled.
+        RuntimeError: sizes or dtypes do not fit together.
+    """
+    use_kernels("kernel")
+    parts = (model.sizes, model.weights, model.tiles, model.constants, model.table, model.cutoff)
+    return int(_WORKSPACE_SIZE(system.ptr, pairs.pair_ptr, *parts, instruction_set))
 
 
 def pack_tiles(sizes: Tensor, weights: Tensor) -> Tensor:
@@ -138,9 +162,14 @@ def pack_tiles(sizes: Tensor, weights: Tensor) -> Tensor:
 def _fake(positions: Tensor, types: Tensor, ptr: Tensor, *rest: object) -> tuple[Tensor, Tensor, Tensor]:
     del types
     n_systems = ptr.shape[0] - 1
-    n_virials = n_systems if rest[-2] else 0
+    n_virials = n_systems if rest[11] else 0
     energy = positions.new_empty(n_systems, dtype=torch.float64)
     return energy, positions.new_empty(positions.shape[0], 3), energy.new_empty(n_virials, 3, 3)
+
+
+def _fake_workspace_size(*args: object) -> object:
+    del args
+    return torch.library.get_ctx().new_dynamic_size()
 
 
 def _fake_tiles(sizes: Tensor, weights: Tensor) -> Tensor:
@@ -150,4 +179,5 @@ def _fake_tiles(sizes: Tensor, weights: Tensor) -> Tensor:
 
 
 _EVALUATE = Operator("schnet_evaluate", _fake)
+_WORKSPACE_SIZE = Operator("schnet_workspace_size", _fake_workspace_size)
 _TILES = Operator("schnet_tiles", _fake_tiles)

@@ -12,7 +12,7 @@ from flashmd.nn.filter_table import tabulate
 from flashmd.nn.frozen import DenseLayer, FrozenSchNet, freeze, frozen_energy
 from flashmd.nn.packed import pack, unpack_table
 from flashmd.ops import edge_geometry, neighbor_list, segment_sum
-from flashmd.ops.schnet_evaluate import HalfPairs, pack_tiles, schnet_evaluate
+from flashmd.ops.schnet_evaluate import HalfPairs, pack_tiles, schnet_evaluate, workspace_size
 from flashmd.system import System
 
 FLOAT64_TOLERANCE = 1e-12
@@ -233,6 +233,32 @@ def test_large_system_runs_on_a_team_of_threads_with_the_same_bits():
     assert_close(results[0], expected(model.to(torch.float64), system), FLOAT32_TOLERANCE)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_workspace_serves_batches_one_after_the_other(dtype):
+    packed, systems = pack(frozen(48, 32).to(dtype)), [batch(sizes).to(dtype=dtype) for sizes in ([90, 5], [40], [120])]
+    pairs = [HalfPairs.from_edges(system, half_edges(neighbor_list(system, CUTOFF))) for system in systems]
+    needed = [workspace_size(packed, *each) for each in zip(systems, pairs, strict=True)]
+    assert 0 < needed[1] < max(needed)
+    expected = [schnet_evaluate(packed, *each, virial=True) for each in zip(systems, pairs, strict=True)]
+    space = torch.full((max(needed),), torch.nan, dtype=dtype)
+    found = [schnet_evaluate(packed, *each, virial=True, workspace=space) for each in zip(systems, pairs, strict=True)]
+    space.fill_(torch.nan)
+    for each, other in zip(found, expected, strict=True):
+        assert all(map(torch.equal, each, other))
+
+
+def test_opcheck():
+    packed, system = pack(frozen(16, 16)), batch([7, 4])
+    pairs = HalfPairs.from_edges(system, half_edges(neighbor_list(system, CUTOFF)))
+    space = torch.zeros(workspace_size(packed, system, pairs), dtype=torch.float64)
+    arrays = (packed.sizes, packed.weights, packed.tiles, packed.constants, packed.table)
+    lists = (pairs.receiver, pairs.sender, pairs.image, pairs.pair_ptr)
+    arguments = (system.positions, system.types, system.ptr, *lists, *arrays, space, packed.cutoff, False)
+    torch.library.opcheck(
+        torch.ops.flashmd.schnet_evaluate.default, arguments, test_utils=("test_schema", "test_faketensor")
+    )
+
+
 def test_isolated_atoms_and_empty_batches():
     model = frozen(16, 24)
     far = System.single(torch.tensor([[0.0, 0, 0], [5, 0, 0]]).double(), torch.tensor([1, 2]))
@@ -288,3 +314,9 @@ def test_arrays_that_do_not_belong_together_are_refused():
         schnet_evaluate(packed, system, dataclasses.replace(pairs, sender=pairs.sender.long()))
     with pytest.raises(RuntimeError, match="bounds for every system"):
         schnet_evaluate(packed, system, dataclasses.replace(pairs, sender=pairs.sender[1:].contiguous()))
+    with pytest.raises(RuntimeError, match="as many contiguous numbers as this batch"):
+        schnet_evaluate(packed, system, pairs, workspace=torch.zeros(9, dtype=torch.float64))
+    with pytest.raises(RuntimeError, match="`workspace`: expected the dtype of the positions"):
+        schnet_evaluate(packed, system, pairs, workspace=torch.zeros(9))
+    with pytest.raises(RuntimeError, match="expected bounds for every system"):
+        workspace_size(packed, system, dataclasses.replace(pairs, pair_ptr=torch.zeros(1, dtype=torch.int64)))

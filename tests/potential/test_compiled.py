@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -358,12 +359,35 @@ def test_wrong_arguments_are_named() -> None:
         compiled.check(dataclasses.replace(system, types=system.types + 5))
 
 
+def test_results_stay_when_other_batches_and_numbers_of_threads_follow() -> None:
+    compiled, small, large = schnet().compile(chain()), chain(6), chain(9).replicate(30)
+    n_threads, results = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 1):
+            torch.set_num_threads(count)
+            results.append([compiled.evaluate(system) for system in (small, small, large, small)])
+    finally:
+        torch.set_num_threads(n_threads)
+    fresh = [schnet().compile(chain()).evaluate(system).forces for system in (small, small, large, small)]
+    for found in results:
+        assert all(map(torch.equal, [each.forces for each in found], fresh))
+
+
+def test_threads_share_a_compiled_network() -> None:
+    system, compiled = chain(9).replicate(40), schnet().compile(chain())
+    expected = compiled.evaluate(system).forces
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: compiled.evaluate(system).forces, range(40)))
+    assert all(torch.equal(each, expected) for each in found)
+
+
 def test_within_inference_mode() -> None:
     system, compiled = chain(), total().compile(chain())
     expected = compiled.evaluate(system).forces
     with torch.inference_mode():
         inside = compiled.evaluate(system.with_positions(system.positions + 0.0)).forces
     torch.testing.assert_close(inside.clone(), expected, rtol=0.0, atol=0.0)
+    torch.testing.assert_close(compiled.evaluate(system).forces, expected, rtol=0.0, atol=0.0)
 
 
 def test_types() -> None:

@@ -17,6 +17,7 @@ public:
       : group_(group), sizes_(group.model.sizes), n_chunks_(sizes_.n_filters / kLanes), n_threads_(n_threads) {}
 
   void run(const SchNetResult<T>& result) const {
+    copy_positions(group_);
     for_each(group_.space.n_slabs, [&](int64_t slab) {
       locate_pairs(group_, slab);
       count_pairs(group_, slab);
@@ -99,13 +100,14 @@ private:
 
   template <typename F>
   void for_each_tile(const F& task) const {
-    parallel_for(group_.n_tiles(), n_threads_ > 1 ? 1 : group_.n_tiles(), [&](int64_t begin, int64_t end) {
+    const int64_t n_tiles = group_.space.n_tiles;
+    parallel_for(n_tiles, n_threads_ > 1 ? 1 : n_tiles, [&](int64_t begin, int64_t end) {
       if constexpr (kMultipliesTiles<T>) {
-        if (group_.model.tiles) set_up_tiles();
+        if (group_.model.tiles) set_up_tiles(group_.space.tile_rows);
       }
       for (int64_t tile = begin; tile < end; ++tile) {
-        // A single thread uses one scratch space for all tiles, which stays in its cache.
-        T* scratch = group_.tiles + (n_threads_ > 1 ? tile : 0) * group_.space.tile_size;
+        // A thread uses one scratch space for all its tiles, which stays in its cache.
+        T* scratch = group_.tiles + begin * group_.space.tile_size;
         task(NodeLayers<T, S>(group_, tile, scratch));
       }
       if constexpr (kMultipliesTiles<T>) {
@@ -125,7 +127,7 @@ private:
 template <typename T>
 void evaluate_schnet(const SchNetModel<T>& model, const SchNetBatch<T>& batch, const SchNetGroup& group,
                      const SchNetResult<T>& result, T* workspace, int64_t n_threads) {
-  const Group<T> arrays(model, batch, group, workspace);
+  const Group<T> arrays(model, batch, group, workspace, n_threads);
   switch (model.sizes.storage) {
     case Storage::full:
       return Evaluation<T, T>(arrays, n_threads).run(result);

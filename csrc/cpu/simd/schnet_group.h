@@ -16,17 +16,18 @@ struct Group {
   const SchNetGroup& pairs;
   const SchNetLayout layout;
   const SchNetWorkspace space;
-  T *sent, *features, *messages, *down, *slope_of_activation, *atom_energy, *tiles, *partial, *place, *inverse_distance,
-      *pair_slope, *slabs;
+  T *sent, *features, *messages, *down, *slope_of_activation, *atom_energy, *tiles, *partial, *points, *place,
+      *inverse_distance, *pair_slope, *slabs;
   PlacedPair<T>* sorted_pairs;
   int32_t *interval, *begin, *next;
 
-  Group(const SchNetModel<T>& the_model, const SchNetBatch<T>& the_batch, const SchNetGroup& the_group, T* workspace)
+  Group(const SchNetModel<T>& the_model, const SchNetBatch<T>& the_batch, const SchNetGroup& the_group, T* workspace,
+        int64_t n_threads)
       : model(the_model),
         batch(the_batch),
         pairs(the_group),
         layout(the_model.sizes),
-        space(the_model.sizes, the_group.n_atoms, the_group.n_pairs, sizeof(T), the_model.tiles != nullptr),
+        space(the_model.sizes, the_group.n_atoms, the_group.n_pairs, sizeof(T), the_model.tiles != nullptr, n_threads),
         sent(workspace + space.sent),
         features(workspace + space.features),
         messages(workspace + space.messages),
@@ -35,6 +36,7 @@ struct Group {
         atom_energy(workspace + space.atom_energy),
         tiles(workspace + space.tile),
         partial(workspace + space.partial),
+        points(workspace + space.points),
         place(workspace + space.place),
         inverse_distance(workspace + space.inverse_distance),
         pair_slope(workspace + space.pair_slope),
@@ -47,7 +49,6 @@ struct Group {
   int64_t chunk_size() const { return space.n_rows * kLanes; }
   // Passes over the pairs on the way back; each leaves its own sums in `partial`.
   int64_t n_passes() const { return round_up(model.sizes.n_filters / kLanes, kPassChunks<T>) / kPassChunks<T>; }
-  int64_t n_tiles() const { return round_up(space.n_rows, space.tile_rows) / space.tile_rows; }
   int64_t rows_of_tile(int64_t tile) const {
     const int64_t rest = space.n_rows - tile * space.tile_rows;
     return rest < space.tile_rows ? rest : space.tile_rows;

@@ -3,25 +3,92 @@
 
 #include <cmath>
 
+#if defined(FLASHMD_ISA_AVX512)
+#include <immintrin.h>
+#endif
+
 #include "schnet_group.h"
 
 namespace flashmd::cpu::FLASHMD_ISA {
 
-// Vector from the receiver to the sender of a pair.
+// Three coordinates and a number that no one reads: one load or store.
 template <typename T>
-FLASHMD_INLINE void pair_vector(const SchNetBatch<T>& batch, int64_t pair, int64_t receiver, int64_t sender,
-                                T vector[3]) {
-  const T *to = batch.positions + 3 * receiver, *from = batch.positions + 3 * sender;
-  for (int k = 0; k < 3; ++k) vector[k] = from[k] - to[k];
-  if (batch.image) {
-    for (int k = 0; k < 3; ++k) vector[k] += batch.image[3 * pair + k];
-  }
+struct FourNumbers {
+  typedef T Type __attribute__((vector_size(4 * sizeof(T))));
+};
+template <typename T>
+using Four = typename FourNumbers<T>::Type;
+
+template <typename T>
+FLASHMD_INLINE Four<T> load_four(const T* from) {
+  Four<T> value;
+  memcpy(&value, from, sizeof value);
+  return value;
 }
 
 template <typename T>
-FLASHMD_INLINE void pair_vector(const SchNetBatch<T>& batch, int64_t pair, T vector[3]) {
-  pair_vector(batch, pair, batch.receiver[pair], batch.sender[pair], vector);
+FLASHMD_INLINE void store_four(T* to, const Four<T>& value) {
+  memcpy(to, &value, sizeof value);
 }
+
+// Copy the positions of the atoms, so that each can be loaded at once.
+template <typename T>
+FLASHMD_INLINE void copy_positions(const Group<T>& group) {
+  const T* from = group.batch.positions + 3 * group.pairs.first_atom;
+  for (int64_t atom = 0; atom < group.pairs.n_atoms; ++atom) {
+    store_four(group.points + 4 * atom, Four<T>{from[3 * atom], from[3 * atom + 1], from[3 * atom + 2], T(0)});
+  }
+}
+
+// Vector from the receiver to the sender of a pair; all three are counted within the group.
+template <typename T>
+FLASHMD_INLINE Four<T> pair_vector(const Group<T>& group, int64_t pair, int64_t receiver, int64_t sender) {
+  Four<T> vector = load_four(group.points + 4 * sender) - load_four(group.points + 4 * receiver);
+  if (group.batch.image) {
+    const T* image = group.batch.image + 3 * (group.pairs.first_pair + pair);
+    vector += Four<T>{image[0], image[1], image[2], T(0)};
+  }
+  return vector;
+}
+
+template <typename T>
+FLASHMD_INLINE Four<T> pair_vector(const Group<T>& group, int64_t pair) {
+  const int64_t index = group.pairs.first_pair + pair, first_atom = group.pairs.first_atom;
+  return pair_vector(group, pair, group.batch.receiver[index] - first_atom, group.batch.sender[index] - first_atom);
+}
+
+// Squares of the lengths of n consecutive pairs, at most sixteen; what stands beyond them is any finite number.
+template <typename T>
+FLASHMD_INLINE void square_lengths(const Group<T>& group, int64_t first, int64_t n, T* square) {
+  for (int64_t i = 0; i < n; ++i) {
+    const Four<T> vector = pair_vector(group, first + i);
+    square[i] = vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2];
+  }
+}
+
+#if defined(FLASHMD_ISA_AVX512)
+template <>
+FLASHMD_INLINE void square_lengths(const Group<float>& group, int64_t first, int64_t n, float* square) {
+  const __mmask16 wanted = static_cast<__mmask16>((1u << n) - 1u);
+  const int64_t pair = group.pairs.first_pair + first;
+  const __m512i first_atom = _mm512_set1_epi32(static_cast<int32_t>(group.pairs.first_atom));
+  const auto points_of = [&](const int32_t* atoms) FLASHMD_INLINE_BODY {
+    const __m512i atom = _mm512_maskz_loadu_epi32(wanted, atoms + pair);
+    return _mm512_slli_epi32(_mm512_maskz_sub_epi32(wanted, atom, first_atom), 2);
+  };
+  const __m512i to = points_of(group.batch.receiver), from = points_of(group.batch.sender);
+  const __m512i triple = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45);
+  const auto part = [&](int k) FLASHMD_INLINE_BODY {
+    const float* points = group.points + k;
+    const __m512 step = _mm512_sub_ps(_mm512_i32gather_ps(from, points, 4), _mm512_i32gather_ps(to, points, 4));
+    if (!group.batch.image) return step;
+    const float* image = group.batch.image + 3 * pair + k;
+    return _mm512_add_ps(step, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), wanted, triple, image, 4));
+  };
+  const __m512 x = part(0), y = part(1), z = part(2);
+  _mm512_storeu_ps(square, _mm512_fmadd_ps(z, z, _mm512_fmadd_ps(x, x, _mm512_mul_ps(y, y))));
+}
+#endif
 
 // The pairs of a slab of a group.
 struct PairRange {
@@ -40,14 +107,10 @@ FLASHMD_INLINE void locate_pairs(const Group<T>& group, int64_t slab) {
   const int32_t n_intervals = static_cast<int32_t>(group.model.sizes.n_intervals);
   const T per_length = T(n_intervals) / group.model.cutoff;
   const PairRange range = pairs_of(group, slab);
-  alignas(64) T square[kLanes];
+  alignas(64) T square[kLanes] = {};
   for (int64_t first = range.begin; first < range.end; first += kLanes) {
     const int64_t n = range.end - first < kLanes ? range.end - first : kLanes;
-    for (int64_t i = 0; i < n; ++i) {
-      T vector[3];
-      pair_vector(group.batch, group.pairs.first_pair + first + i, vector);
-      square[i] = vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2];
-    }
+    square_lengths(group, first, n, square);
     for (int64_t i = 0; i < kLanes; ++i) {
       const T distance = std::sqrt(square[i]), position = distance * per_length;
       const bool beyond = distance >= group.model.cutoff || position >= T(n_intervals);
@@ -98,7 +161,7 @@ FLASHMD_INLINE void sort_pairs(const Group<T>& group, int64_t slab) {
   for (int64_t p = range.begin; p < range.end; ++p) {
     const auto first = static_cast<uint32_t>((receiver[p] - first_atom) * kLanes);
     const auto second = static_cast<uint32_t>((sender[p] - first_atom) * kLanes);
-    sorted[next[interval[p]]++] = {first, second, place[p], static_cast<int32_t>(p)};
+    sorted[next[interval[p]]++] = {join_rows(first, second), place[p], static_cast<int32_t>(p)};
   }
 }
 
@@ -110,8 +173,8 @@ FLASHMD_INLINE void add_forces(const Group<T>& group, int64_t slab) {
   const int64_t n_passes = group.n_passes(), stride = group.space.n_pairs;
   const int64_t n_within = group.begin[group.model.sizes.n_intervals];
   const T per_length = T(group.model.sizes.n_intervals) / group.model.cutoff;
-  T* forces = group.slabs + slab * 3 * group.space.n_rows;
-  memset(forces, 0, 3 * group.space.n_rows * sizeof(T));
+  T* forces = group.slabs + slab * 4 * group.space.n_rows;
+  memset(forces, 0, 4 * group.space.n_rows * sizeof(T));
   const PairRange range = pairs_of(group, slab);
   for (int64_t first = range.begin; first < range.end; first += kLanes) {
     Vec<T> total = load(group.partial + first);
@@ -123,15 +186,11 @@ FLASHMD_INLINE void add_forces(const Group<T>& group, int64_t slab) {
       const T slope = p < n_within ? slopes[p - first] * group.inverse_distance[pair.source] : T(0);
       if constexpr (kVirial) group.pair_slope[pair.source] = slope;
       if (p >= n_within) continue;
-      const int64_t receiver = pair.first / kLanes, sender = pair.second / kLanes, first_atom = group.pairs.first_atom;
-      T vector[3];
-      pair_vector(group.batch, group.pairs.first_pair + pair.source, first_atom + receiver, first_atom + sender,
-                  vector);
-      T *to = forces + receiver * 3, *from = forces + sender * 3;
-      for (int k = 0; k < 3; ++k) {
-        to[k] += slope * vector[k];
-        from[k] -= slope * vector[k];
-      }
+      const auto [receiver, sender] = rows_of(pair.atoms);
+      const Four<T> push = slope * pair_vector(group, pair.source, receiver / kLanes, sender / kLanes);
+      T *to = forces + receiver / kLanes * 4, *from = forces + sender / kLanes * 4;
+      store_four(to, load_four(to) + push);
+      store_four(from, load_four(from) - push);
     }
   }
 }
@@ -141,8 +200,7 @@ FLASHMD_INLINE void write_virial(const Group<T>& group, int64_t system, double* 
   for (int k = 0; k < 9; ++k) virial[k] = 0.0;
   for (int64_t pair = group.batch.pair_ptr[system]; pair < group.batch.pair_ptr[system + 1]; ++pair) {
     const T slope = group.pair_slope[pair - group.pairs.first_pair];
-    T vector[3];
-    pair_vector(group.batch, pair, vector);
+    const Four<T> vector = pair_vector(group, pair - group.pairs.first_pair);
     for (int k = 0; k < 9; ++k) virial[k] += static_cast<double>(slope * vector[k / 3] * vector[k % 3]);
   }
 }
@@ -152,11 +210,12 @@ template <typename T>
 FLASHMD_INLINE void write_result(const Group<T>& group, const SchNetResult<T>& result) {
   const SchNetGroup& own = group.pairs;
   T* forces = result.forces + 3 * own.first_atom;
-  for (int64_t i = 0; i < 3 * own.n_atoms; ++i) {
-    forces[i] = T(0);
+  for (int64_t atom = 0; atom < own.n_atoms; ++atom) {
+    Four<T> total{};
     for (int64_t slab = 0; slab < group.space.n_slabs; ++slab) {
-      forces[i] += group.slabs[slab * 3 * group.space.n_rows + i];
+      total += load_four(group.slabs + (slab * group.space.n_rows + atom) * 4);
     }
+    for (int k = 0; k < 3; ++k) forces[3 * atom + k] = total[k];
   }
   for (int64_t system = own.first_system; system < own.first_system + own.n_systems; ++system) {
     double energy = 0.0;

@@ -10,13 +10,23 @@
 
 namespace flashmd::cpu::FLASHMD_ISA {
 
-// A pair within a group of atoms.
+// A pair within a group of atoms. Both atoms are in one word: loads are what the loops over pairs wait for.
 template <typename T>
 struct alignas(4 * sizeof(T)) PlacedPair {
-  uint32_t first, second;  // 16 times the index of an atom
-  T place;                 // where in its interval the distance lies, from 0 to 1
-  int32_t source;          // number of the pair before sorting
+  uint64_t atoms;  // 16 times the index of the first atom, and in the upper half that of the second
+  T place;         // where in its interval the distance lies, from 0 to 1
+  int32_t source;  // number of the pair before sorting
 };
+struct PairRows {
+  uint32_t first, second;  // where the rows of the atoms begin in a matrix [n_atoms, 16]
+};
+
+FLASHMD_INLINE uint64_t join_rows(uint32_t first, uint32_t second) {
+  return first | uint64_t{second} << 32;
+}
+FLASHMD_INLINE PairRows rows_of(uint64_t atoms) {
+  return {static_cast<uint32_t>(atoms), static_cast<uint32_t>(atoms >> 32)};
+}
 
 // Pairs in the order of their intervals.
 template <typename T>
@@ -42,7 +52,7 @@ FLASHMD_INLINE void convolve_chunk(SortedPairs<T> pairs, const T* table, const T
     const Cubic<Vec<T>> cubic = cubic_of(table, interval);
     for (int32_t p = begin; p < end; ++p) {
       const PlacedPair<T>& pair = pairs.pair[p];
-      const uint32_t t = pair.first, s = pair.second;
+      const auto [t, s] = rows_of(pair.atoms);
       const Vec<T> filter = cubic.value(splat(pair.place));
       store(out + t, load(out + t) + load(in + s) * filter);
       store(out + s, load(out + s) + load(in + t) * filter);
@@ -77,7 +87,7 @@ FLASHMD_INLINE void pull_back_chunks(SortedPairs<T> pairs, const T* table, const
     }
     for (int32_t p = begin; p < end; ++p) {
       const PlacedPair<T>& pair = pairs.pair[p];
-      const uint32_t t = pair.first, s = pair.second;
+      const auto [t, s] = rows_of(pair.atoms);
       const Vec<T> place = splat(pair.place);
       Vec<T> total = splat(T(0));
 #pragma GCC unroll 2

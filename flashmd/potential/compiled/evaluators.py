@@ -13,7 +13,7 @@ from flashmd.nn import SchNet
 from flashmd.nn.frozen import FrozenSchNet, frozen_energy
 from flashmd.nn.packed import pack, unpack_table
 from flashmd.ops import Edges, edge_geometry
-from flashmd.ops.schnet_evaluate import HalfPairs, schnet_evaluate
+from flashmd.ops.schnet_evaluate import HalfPairs, schnet_evaluate, workspace_size
 from flashmd.potential.identity import Identity
 from flashmd.potential.pair_forces import evaluate_pairs
 from flashmd.protocols import Evaluation
@@ -75,10 +75,17 @@ class TableKernel:
         self._edges: Edges | None = None
         self._identity: Identity | None = None
         self._pairs: HalfPairs
+        self._n_threads = 0
+        self._space_needed = 0
+        self._spaces: list[Tensor] = []
 
     def evaluate(self, system: System, pairs: Edges, *, virial: bool = False) -> Evaluation:
         """See :class:`Evaluator`."""
-        return Evaluation(*schnet_evaluate(self.model, system, self._converted(system, pairs), virial=virial))
+        converted = self._converted(system, pairs)
+        space = self._take_space(system)
+        result = schnet_evaluate(self.model, system, converted, virial=virial, workspace=space)
+        self._spaces.append(space)
+        return Evaluation(*result)
 
     def atom_energies(self, system: System, pairs: Edges) -> Tensor:
         """See :class:`Evaluator`."""
@@ -88,10 +95,28 @@ class TableKernel:
     def _converted(self, system: System, pairs: Edges) -> HalfPairs:
         """Return the pairs as the operator reads them; the same list in the same cell is converted once."""
         identity = Identity.of(system.ptr, *([system.batch, system.cell] if pairs.periodic else []))
-        if self._edges is not pairs or self._identity is None or not self._identity.holds(identity):
+        known = self._edges is pairs and self._identity is not None and self._identity.holds(identity)
+        if not known:
             self._pairs = HalfPairs.from_edges(system, pairs)
             self._edges, self._identity = pairs, identity
+        if not known or self._n_threads != torch.get_num_threads():
+            self._n_threads = torch.get_num_threads()
+            self._space_needed = workspace_size(self.model, system, self._pairs)
         return self._pairs
+
+    def _take_space(self, system: System) -> Tensor:
+        """Return memory that no other call uses meanwhile; it grows where that of the last call is too small.
+
+        Memory that is freed and taken anew in each step would come from another place each time.
+        """
+        try:
+            space = self._spaces.pop()
+        except IndexError:  # the first call, or one beside another
+            space = system.positions.new_empty(0)
+        if space.numel() < self._space_needed:
+            del space
+            space = system.positions.new_empty(self._space_needed + self._space_needed // 16)
+        return space
 
 
 @dataclass(frozen=True)
