@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from flashmd.errors import message, require
+from flashmd.pde.checks import check_choice
 from flashmd.pde.derivatives import second_along
-from flashmd.pde.settings import check_choice
 from flashmd.pde.surrogate import Surrogate
 
 _PLACES = ("first", "last")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flashmd.errors import message
+from flashmd.pde.checks import check_choice, check_instance
 from flashmd.pde.derivatives import value_and_slopes
 from flashmd.pde.estimate import DefectMoments, Estimate, Round
 from flashmd.pde.feynman_kac import LinearisedPaths, Points
@@ -17,7 +18,7 @@ from flashmd.pde.pilot import COEFFICIENT_DRAWS, choose_form, control_coefficien
 from flashmd.pde.problem import Parabolic
 from flashmd.pde.remainder import check_affine, remainder_bound
 from flashmd.pde.rounds import Rounds, Sampler
-from flashmd.pde.settings import FORMS, METHODS, CorrectionSettings, check_choice
+from flashmd.pde.settings import FORMS, METHODS, CorrectionSettings
 from flashmd.pde.sobol import check_sobol
 from flashmd.pde.surrogate import Surrogate
 
@@ -64,6 +65,10 @@ def correct(
     """
     begin = time.perf_counter()
     settings = settings or CorrectionSettings()
+    check_instance("the problem", problem, Parabolic)
+    check_instance("the surrogate", surrogate, Surrogate)
+    check_instance("`settings`", settings, CorrectionSettings)
+    surrogate.check_mode()
     check_choice("method", method, METHODS)
     check_choice("form", form, FORMS)
     plan = _plan(problem, surrogate, _points(problem, t, x), method, form, settings)

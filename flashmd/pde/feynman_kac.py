@@ -62,7 +62,8 @@ class Draws:
 
     Attributes:
         value: [n, count].
-        square: [n, count], mean square of the paths of a draw.
+        square: [n, count], mean square of the paths of a draw with the whole control variate, whatever its factor: its
+            variance tells how far the gradient of the surrogate is from that of the solution.
         gradient: [n, count, d], with respect to x, or None.
         evaluations: how many the draws took together, or None for the sampler's cost each.
     """
@@ -153,12 +154,21 @@ class LinearisedPaths:
         coefficient = 1.0 if points.coefficient is None else points.coefficient.repeat_interleave(repeats)
         if not self.gradient:
             with torch.no_grad():
-                defect = self._payoffs(points, first, count).defect(self.form, coefficient)
-            return _collect(defect, None, points.n, count)
+                paths = self._payoffs(points, first, count)
+            return self._collect(paths, coefficient, None, (points.n, count))
         starts = points.x.detach().repeat_interleave(repeats, 0).requires_grad_()
-        defect = self._payoffs(points, first, count, starts).defect(self.form, coefficient)
-        slope = torch.autograd.grad(defect.sum(), starts)[0]
-        return _collect(defect.detach(), slope, points.n, count)
+        paths = self._payoffs(points, first, count, starts)
+        slope = torch.autograd.grad(paths.defect(self.form, coefficient).sum(), starts)[0]
+        return self._collect(paths, coefficient, slope, (points.n, count))
+
+    def _collect(
+        self, paths: Payoffs, coefficient: Tensor | float, slope: Tensor | None, shape: tuple[int, int]
+    ) -> Draws:
+        """Average the paths of each draw."""
+        defect = paths.defect(self.form, coefficient).detach().reshape(*shape, -1)
+        whole = paths.defect(self.form).detach().reshape(*shape, -1)
+        gradient = None if slope is None else slope.reshape(*shape, defect.shape[2], -1).mean(2)
+        return Draws(defect.mean(2), whole.square().mean(2), gradient)
 
     def payoffs(self, points: Points, first: int, count: int) -> Payoffs:
         """Return all parts of every path, each [n, count, paths_per_draw], without gradients."""
@@ -236,10 +246,3 @@ class LinearisedPaths:
             return self.form != "martingale"
         rows = child_streams(streams, _SIGNS, 0, self.paths_per_draw).flatten()
         return signs(self.seed, rows, step, d)
-
-
-def _collect(defect: Tensor, slope: Tensor | None, n: int, count: int) -> Draws:
-    """Average the paths of each draw."""
-    paths = defect.reshape(n, count, -1)
-    gradient = None if slope is None else slope.reshape(n, count, paths.shape[2], -1).mean(2)
-    return Draws(paths.mean(2), paths.square().mean(2), gradient)

@@ -73,6 +73,7 @@ def linearise(
     watch("gradient of the surrogate", z)
     f, f_u, f_z = source_slopes(problem, t, x, value, z)
     watch("source", f)
+    watch("slope of the source", f_u + f_z.sum(1))
     residual = None
     if jet.second is not None:
         advection = (drift * jet.gradient).sum(1)

@@ -77,13 +77,13 @@ class SurrogateNetwork(nn.Module):
 
     def fit_scale(self, t: Tensor, x: Tensor) -> None:
         """Scale inputs so that the given samples (t [n], x [n, d]) have mean 0 and deviation 1."""
-        inputs = self._inputs(t, x, None if self.terminal is None else self.terminal(x)).to(self.centre.dtype)
+        inputs = self._inputs(t, x, self._end(x)).to(self.centre.dtype)
         self.centre.copy_(inputs.mean(0))
         self.scale.copy_(inputs.std(0).clamp_min(1e-3))
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
         """Return u(t, x), [n]."""
-        end = None if self.terminal is None else self.terminal(x)
+        end = self._end(x)
         raw: Tensor = self.network((self._inputs(t, x, end) - self.centre) / self.scale)[:, 0]
         return end + (self.T - t) * raw if self.is_exact_at_horizon and end is not None else raw
 
@@ -106,21 +106,27 @@ class SurrogateNetwork(nn.Module):
         gradient = end.gradient + left[:, None] * raw.gradient
         return Jet(end.value + left * raw.value, gradient, left * raw.time_derivative - raw.value, second)
 
+    def _end(self, x: Tensor) -> Tensor | None:
+        """Return g(x), evaluated in double precision as in all other places, in the precision of x."""
+        return None if self.terminal is None else self.terminal(x.to(torch.float64)).to(x.dtype)
+
     def _inputs(self, t: Tensor, x: Tensor, end: Tensor | None) -> Tensor:
         return torch.cat([t[:, None], x] if end is None else [t[:, None], x, end[:, None]], 1)
 
     def _terminal_jet(self, t: Tensor, x: Tensor, diagonal: Tensor | None) -> Jet:
         assert self.terminal is not None  # noqa: S101 - asked by the caller
-        terminal, own = self.terminal, cast("object", self.terminal)
+        terminal, own, dtype = self.terminal, cast("object", self.terminal), x.dtype
+        t, x = t.to(torch.float64), x.to(torch.float64)
+        diagonal = None if diagonal is None else diagonal.to(torch.float64)
         if isinstance(own, ClosedJet):
-            return own.jet(torch.full_like(t, self.T), x, diagonal)
+            return own.jet(torch.full_like(t, self.T), x, diagonal).to(dtype)
 
         def end(time: Tensor, place: Tensor) -> Tensor:
-            return terminal(place) + 0.0 * time
+            return terminal(place).to(place.dtype) + 0.0 * time
 
         jet = first_derivatives(end, t, x)
         second = None if diagonal is None else forward_second(end, t, x, diagonal[None])
-        return Jet(jet.value, jet.gradient, jet.time_derivative, second)
+        return Jet(jet.value, jet.gradient, jet.time_derivative, second).to(dtype)
 
     def _network_jet(self, t: Tensor, x: Tensor, diagonal: Tensor | None, end: Jet | None) -> Jet:
         layers = [layer for layer in self.network.layers if isinstance(layer, nn.Linear)]

@@ -222,9 +222,9 @@ def largest_samples(budget: int, nodes: int) -> tuple[tuple[int, ...], ...]:
 def check_samples(samples: Samples) -> None:
     """Raise ValueError unless row n - 1 holds n + 1 positive numbers."""
     for n, row in enumerate(samples, 1):
-        if len(row) != n + 1 or min(row) < 1:
+        if len(row) != n + 1 or any(count < 1 or count != int(count) for count in row):
             fix = "begin with ((m_g, m_0), (m_g, m_0, m_1), ...)"
-            raise ValueError(message(f"`samples[{n - 1}]`", f"{n + 1} positive numbers", f"{tuple(row)}", fix))
+            raise ValueError(message(f"`samples[{n - 1}]`", f"{n + 1} positive whole numbers", f"{tuple(row)}", fix))
     if not samples:
         raise ValueError(message("`samples`", "a row for each level", "none", "pass ((10, 10), (100, 100, 10))"))
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flashmd.errors import message
+from flashmd.pde.checks import check_function, check_tensor, check_whole
 from flashmd.pde.diffusion import Coefficient, Diffusion
 
 Source = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -50,15 +51,19 @@ class Parabolic:
     sigma: Diffusion = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.d < 1:
-            raise ValueError(message("`d`", "a dimension of at least 1", str(self.d), "count the components of x"))
+        check_whole("d", self.d, at_least=1)
         if not 0.0 < self.T < float("inf"):
             raise ValueError(message("`T`", "a positive horizon", str(self.T), "measure time from the first point"))
+        check_function("`terminal`", self.terminal, "pass a function of x, as `lambda x: x.sum(1)`")
+        if self.source is not None:
+            check_function("`source`", self.source, "pass a function of t, x, u and z")
         if not callable(self.drift):
             shape = tuple(torch.as_tensor(self.drift).shape)
             if shape not in ((), (self.d,)):
                 fix = "pass a number, a vector or a function of t and x"
                 raise ValueError(message("`drift`", f"shape () or ({self.d},)", f"{shape}", fix))
+            if not bool(torch.as_tensor(self.drift).isfinite().all()):
+                raise ValueError(message("`drift`", "finite numbers", "NaN or infinity", "correct its entries"))
         object.__setattr__(self, "sigma", Diffusion(self.diffusion, self.d))
 
     @property
@@ -69,18 +74,18 @@ class Parabolic:
     def drift_at(self, t: Tensor, x: Tensor) -> Tensor:
         """Return mu(t, x), [n, d]."""
         if callable(self.drift) and not isinstance(self.drift, Tensor):
-            return _shaped("drift", self.drift(t, x), x.shape)
+            return _shaped("drift", self.drift(t, x), x.shape, x.dtype)
         return torch.as_tensor(self.drift, dtype=x.dtype, device=x.device).expand(x.shape)
 
     def source_at(self, t: Tensor, x: Tensor, u: Tensor, z: Tensor) -> Tensor:
         """Return f(t, x, u, z), [n]."""
         if self.source is None:
             return torch.zeros_like(u)
-        return _shaped("source", self.source(t, x, u, z), u.shape)
+        return _shaped("source", self.source(t, x, u, z), u.shape, u.dtype)
 
     def terminal_at(self, x: Tensor) -> Tensor:
         """Return g(x), [n]."""
-        return _shaped("terminal", self.terminal(x), x.shape[:1])
+        return _shaped("terminal", self.terminal(x), x.shape[:1], x.dtype)
 
     def check_points(self, t: Tensor, x: Tensor) -> None:
         """Raise ValueError unless t [n] lies in [0, T] and x [n, d] is finite."""
@@ -100,11 +105,12 @@ class Parabolic:
             raise ValueError(message(f"`x` of point {index}", "finite numbers", "NaN or infinity", "leave it out"))
 
 
-def _shaped(name: str, values: Tensor, shape: torch.Size) -> Tensor:
+def _shaped(name: str, values: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    check_tensor(f"`{name}`", values, "compute with operations of torch")
     if values.shape != shape:
         fix = "return one result for each row of `x`"
         raise ValueError(message(f"`{name}`", f"a result of shape {tuple(shape)}", f"{tuple(values.shape)}", fix))
-    return values
+    return values.to(dtype)
 
 
 class Watch:

@@ -23,7 +23,7 @@ def remainder_bound(
     By Ito's isometry the variance of a path is :math:`E\int|\breve z|^2 dr`, which gives the size of the neglected
     gradient without further simulation. The remainder of the source is evaluated at the defect and at gradients of
     this size along the surrogate's gradient, along the diagonal and along two random directions of signs; the largest
-    is taken to act over the whole time.
+    is taken to act over the whole time. Where the source is not finite at one of these, nothing is known: infinity.
 
     Args:
         problem: the equation.
@@ -48,7 +48,7 @@ def remainder_bound(
         for sign in (1.0, -1.0):
             remainder = _remainder(problem, surrogate, points, defect, sign * size[:, None] * unit)
             largest = torch.maximum(largest, remainder.abs())
-    return left * largest
+    return left * largest.nan_to_num(torch.inf, posinf=torch.inf)
 
 
 def check_affine(problem: Parabolic, surrogate: Surrogate, points: Points) -> None:
@@ -57,7 +57,8 @@ def check_affine(problem: Parabolic, surrogate: Surrogate, points: Points) -> No
     n, d = points.x.shape
     shift = torch.randn(n, d + 1, generator=generator, dtype=points.x.dtype).to(points.x.device)
     remainder = _remainder(problem, surrogate, points, shift[:, 0], shift[:, 1:])
-    scale = 1.0 + shift.square().sum(1)
+    value = surrogate.value(points.t, points.x).detach()
+    scale = 1.0 + shift.square().sum(1) + value.abs()
     worst = float((remainder.abs() / scale).max())
     if worst > _AFFINE:
         got = f"one that deviates from its tangent by {worst:.1e} at unit distance"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flashmd.errors import message
+from flashmd.pde.checks import check_choice, check_names, check_whole
 from flashmd.pde.grid import QUADRATURES, check_grid
 
 METHODS = ("newton", "linear", "mlp", "mlp-quad")
@@ -19,7 +20,8 @@ class CorrectionSettings:
     Attributes:
         rtol: relative tolerance of standard error plus bias bound.
         atol: absolute tolerance; a point has converged below ``atol + rtol * |value|``.
-        evaluations_per_point: budget of evaluations of the surrogate for each point.
+        evaluations_per_point: budget of evaluations of the surrogate for each point. Comparing the forms ("auto") may
+            take a tenth more.
         max_seconds: wall-clock budget after which no round begins, or None. Results then depend on the machine.
         variance: any of "antithetic" (mirror paths), "sobol" (scrambled nets of `sobol_paths`) and "coefficient"
             (a fitted factor of the control variate, martingale form).
@@ -33,7 +35,8 @@ class CorrectionSettings:
             n - 1; None makes the largest tree of two levels that allows `replicates` of them.
         replicates: independent trees at least, where `samples` is None.
         nodes: quadrature nodes ("mlp-quad").
-        gradient: estimate the gradient as well.
+        gradient: estimate the gradient as well. "newton" and "linear" differentiate every path, so terminal value and
+            source must be continuous; the weights of Picard iteration need no derivative of them.
         seed: seed of all noise.
         largest_tensor: numbers in the largest tensor [rows, d]; bounds the memory of a chunk.
 
@@ -60,13 +63,10 @@ class CorrectionSettings:
     largest_tensor: int = 1 << 19
 
     def __post_init__(self) -> None:
-        for name in ("evaluations_per_point", "steps", "nodes", "largest_tensor"):
-            if getattr(self, name) < 1:
-                raise ValueError(message(f"`{name}`", "at least 1", str(getattr(self, name)), "raise it"))
-        if self.replicates < 2:
-            fix = "one replicate has no standard error: pass at least 2"
-            raise ValueError(message("`replicates`", "at least 2", str(self.replicates), fix))
-        if min(self.rtol, self.atol) < 0.0:
+        for name in ("evaluations_per_point", "steps", "nodes", "largest_tensor", "replicates", "sobol_paths"):
+            check_whole(name, getattr(self, name), at_least=2 if name == "replicates" else 1)
+        check_whole("seed", self.seed)
+        if not (self.rtol >= 0.0 and self.atol >= 0.0):
             got = f"rtol={self.rtol}, atol={self.atol}"
             raise ValueError(message("the tolerances", "numbers of at least 0", got, "pass 0 to use the whole budget"))
         if not 0.0 < self.grading < float("inf"):
@@ -74,11 +74,4 @@ class CorrectionSettings:
             raise ValueError(message("`grading`", "a positive exponent", str(self.grading), fix))
         check_choice("quadrature", self.quadrature, QUADRATURES)
         check_grid(self.grading, self.quadrature)
-        for name in self.variance:
-            check_choice("variance", name, VARIANCE)
-
-
-def check_choice(what: str, name: str, choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless `name` is one of `choices`."""
-    if name not in choices:
-        raise ValueError(message(f"`{what}`", f"one of {', '.join(choices)}", repr(name), "choose one of these"))
+        check_names("variance", self.variance, VARIANCE)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flashmd.errors import message
+from flashmd.pde.checks import check_choice, check_function, check_tensor
 from flashmd.pde.derivatives import Jet, difference_jet, first_derivatives, forward_second, second_along
 from flashmd.pde.diffusion import times
 
@@ -18,6 +19,7 @@ _KINKED = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish,
     nn.Hardshrink, nn.Softshrink, nn.ELU, nn.CELU, nn.SELU, nn.MaxPool1d, nn.Softsign,
 )  # fmt: skip
+_TRAINING_ONLY = (nn.Dropout, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.BatchNorm1d)
 
 
 @runtime_checkable
@@ -60,9 +62,8 @@ class Surrogate:
         derivatives: str = "auto",
         smooth: bool | None = None,
     ) -> None:
-        if derivatives not in DERIVATIVES:
-            expected = f"one of {', '.join(DERIVATIVES)}"
-            raise ValueError(message("`derivatives`", expected, repr(derivatives), "choose one of these"))
+        check_choice("derivatives", derivatives, DERIVATIVES)
+        check_function("the surrogate", function, "pass a function of t and x or a torch module")
         self.function = function
         self.derivatives = derivatives
         self.smooth = _is_smooth(function) if smooth is None else smooth
@@ -80,7 +81,10 @@ class Surrogate:
             ValueError: the function returns another shape.
         """
         dtype = self._dtype or x.dtype
-        result = torch.as_tensor(self.function(t.to(dtype), x.to(dtype)), device=x.device)
+        raw = self.function(t.to(dtype), x.to(dtype))
+        if self.derivatives != "differences":
+            check_tensor("the result of the surrogate", raw, 'pass derivatives="differences"')
+        result = torch.as_tensor(raw, device=x.device)
         if tuple(result.shape) != (x.shape[0],):
             got, fix = f"{tuple(result.shape)}", "return one number for each row, as by `.squeeze(-1)`"
             raise ValueError(message("the surrogate", f"a result of shape ({x.shape[0]},)", got, fix))
@@ -91,7 +95,7 @@ class Surrogate:
         if self._is_closed:
             return self._closed(t, x, None)
         if self.derivatives == "differences":
-            return difference_jet(self.value, t, x, None)
+            return difference_jet(self.value, t, x, None, self._precision_of_values(t, x))
         return first_derivatives(self.value, t, x)
 
     def jet(self, t: Tensor, x: Tensor, sigma: Tensor, signs: Tensor | None = None) -> Jet:
@@ -106,13 +110,25 @@ class Surrogate:
         if self._is_closed and sigma.dim() == 2 and sigma.shape[0] == 1:
             return self._closed(t, x, sigma[0])
         if self.derivatives == "differences":
-            return difference_jet(self.value, t, x, sigma)
+            return difference_jet(self.value, t, x, sigma, self._precision_of_values(t, x))
         jet = self.gradient(t, x)
         if self.derivatives == "hutchinson" and signs is not None:
             second = 0.5 * second_along(self.value, t, x, times(sigma, signs)[None])[0]
         else:
             second = forward_second(self.value, t, x, sigma)
         return replace(jet, second=second)
+
+    def check_mode(self) -> None:
+        """Raise ValueError where the function is a module with layers that act at random or mix rows."""
+        parts = self.function.modules() if isinstance(self.function, nn.Module) else iter(())
+        for part in parts:
+            if part.training and isinstance(part, _TRAINING_ONLY):
+                got, fix = f"an active {type(part).__name__}", "call `eval()` of the module"
+                raise ValueError(message("the surrogate", "a module in evaluation mode", got, fix))
+
+    def _precision_of_values(self, t: Tensor, x: Tensor) -> torch.dtype:
+        dtype = self._dtype or x.dtype
+        return torch.as_tensor(self.function(t[:1].to(dtype), x[:1].to(dtype))).dtype
 
     @property
     def _is_closed(self) -> bool:
@@ -122,9 +138,7 @@ class Surrogate:
         assert isinstance(self.function, ClosedJet)  # noqa: S101 - asked by the callers
         dtype = self._dtype or x.dtype
         weights = None if diagonal is None else diagonal.to(dtype)
-        jet = self.function.jet(t.to(dtype), x.to(dtype), weights)
-        second = None if jet.second is None else jet.second.to(x.dtype)
-        return Jet(jet.value.to(x.dtype), jet.gradient.to(x.dtype), jet.time_derivative.to(x.dtype), second)
+        return self.function.jet(t.to(dtype), x.to(dtype), weights).to(x.dtype)
 
 
 def _is_smooth(function: object) -> bool:

@@ -209,7 +209,7 @@ def _descend(
 
 
 def _batches(problem: Parabolic, points: SamplePoints, training: SurrogateTraining) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield points on paths that begin at points of interest, float32."""
+    """Yield points on paths that begin at points of interest, in the precision of these points."""
     generator = torch.Generator().manual_seed(training.seed)
     number = 0
     while True:
@@ -220,4 +220,4 @@ def _batches(problem: Parabolic, points: SamplePoints, training: SurrogateTraini
             noise = step.sqrt()[:, None] * torch.randn(x.shape, generator=generator, dtype=x.dtype)
             x = x + step[:, None] * problem.drift_at(t, x) + times(problem.sigma.at(t, x), noise)
             t = t + step
-        yield t.to(torch.float32), x.to(torch.float32)
+        yield t, x

@@ -41,15 +41,29 @@ def test_products_agree_with_matrices(value: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"d": 0}, "`d`: expected a dimension of at least 1, got 0"),
+        ({"d": 0}, "`d`: expected at least 1, got 0"),
         ({"T": 0.0}, "`T`: expected a positive horizon, got 0.0"),
         ({"drift": torch.zeros(2)}, r"`drift`: expected shape \(\) or \(3,\), got \(2,\)"),
         ({"diffusion": torch.zeros(2)}, r"`diffusion`: expected shape \(\), \(3,\) or \(3, 3\), got \(2,\)"),
+        ({"drift": torch.tensor([0.0, torch.nan, 0.0])}, "`drift`: expected finite numbers, got NaN or infinity"),
         ({"diffusion": float("nan")}, "`diffusion`: expected finite numbers, got NaN or infinity"),
     ],
 )
 def test_wrong_problems(changes: dict[str, object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
+        Parabolic(**{"d": 3, "T": 1.0, "terminal": lambda x: x.sum(1), **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"d": 3.0}, "`d`: expected a whole number, got 3.0"),
+        ({"terminal": None}, "`terminal`: expected a function, got NoneType. To fix it, pass a function"),
+        ({"source": 3.0}, "`source`: expected a function, got float"),
+    ],
+)
+def test_problems_of_wrong_types(changes: dict[str, object], text: str) -> None:
+    with pytest.raises(TypeError, match=text):
         Parabolic(**{"d": 3, "T": 1.0, "terminal": lambda x: x.sum(1), **changes})  # type: ignore[arg-type]
 
 
@@ -93,6 +107,42 @@ def test_a_coefficient_that_is_not_finite_is_named(name: str) -> None:
     problem = Parabolic(**{"d": 3, "T": 1.0, "terminal": lambda x: x.sum(1), name: broken[name]})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"`{name}`: expected finite values, got NaN or infinity"):
         correct(problem, Surrogate(zero), 0.0, X, form="martingale", settings=settings())
+
+
+def test_coefficients_must_be_tensors_of_any_precision() -> None:
+    numpy = Parabolic(d=3, T=1.0, terminal=lambda x: x.numpy().sum(1))
+    with pytest.raises(
+        TypeError, match="`terminal`: expected a tensor, got ndarray. To fix it, compute with operations"
+    ):
+        correct(numpy, Surrogate(zero), 0.0, X, settings=settings())
+    flags = Parabolic(d=3, T=1.0, terminal=lambda x: x[:, 0] > 0.0)
+    estimate = correct(flags, Surrogate(zero), 0.0, X, settings=settings())
+    assert ((estimate.value - 0.5).abs() <= 4.0 * estimate.standard_error).all()
+
+
+def test_an_infinite_slope_of_the_source_is_named() -> None:
+    problem = Parabolic(d=3, T=1.0, terminal=lambda x: x.sum(1), source=lambda t, x, u, z: u.abs().sqrt())
+    with pytest.raises(ValueError, match="`slope of the source`: expected finite values, got NaN or infinity"):
+        correct(problem, Surrogate(zero), 0.0, X, form="martingale", settings=settings())
+
+
+def test_a_remainder_that_cannot_be_evaluated_is_unbounded() -> None:
+    """The source has no value at half of what the surrogate says, where the solution is."""
+    problem = Parabolic(
+        d=3, T=1.0, terminal=lambda x: 1.0 + 0.0 * x[:, 0], source=lambda t, x, u, z: 0.1 * (u - 1.5).log()
+    )
+    estimate = correct(problem, Surrogate(lambda t, x: 2.0 + zero(t, x)), 0.0, X, settings=settings(rtol=1.0))
+    assert (estimate.bias_bound == torch.inf).all()
+    assert not estimate.converged.any()
+
+
+def test_large_affine_sources_are_affine() -> None:
+    problem = Parabolic(d=3, T=1.0, terminal=lambda x: 1e10 + x.sum(1), source=lambda t, x, u, z: -0.05 * u)
+    rough = Surrogate(lambda t, x: 1e10 + x.sum(1))
+    estimate = correct(problem, rough, 0.0, X, method="linear", settings=settings(steps=50, evaluations_per_point=1000))
+    torch.testing.assert_close(
+        estimate.value, torch.full((2,), 1e10 * 2.718281828459045**-0.05, dtype=F64), rtol=1e-5, atol=0.0
+    )
 
 
 def test_varying_coefficients_and_a_discount() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flashmd.pde import CorrectionSettings, Parabolic, Surrogate, SurrogateNetwork, correct
+from flashmd.pde.feynman_kac import LinearisedPaths, Points
 from flashmd.pde.grid import time_grid
 from tests.pde.cases import BURGERS, SMALL, bent, settings, zero
 
@@ -95,6 +96,15 @@ def test_coefficient_protects_against_a_bad_control_variate() -> None:
     assert ((plain.value - fitted.value).abs() < 4.0 * (plain.standard_error + fitted.standard_error)).all()
 
 
+def test_a_fitted_coefficient_does_not_hide_the_error_of_the_gradient() -> None:
+    """The bias bound is made of the variance of paths with the whole control variate."""
+    t, x = BURGERS.points(5, 3)
+    sampler = LinearisedPaths(BURGERS.problem, bent(BURGERS), "martingale", steps=4, seed=0)
+    whole, half = (sampler.draw(Points(t, x, part), 0, 4) for part in (None, torch.full_like(t, 0.5)))
+    assert (whole.value != half.value).all()
+    torch.testing.assert_close(half.square, whole.square)
+
+
 @pytest.mark.parametrize("variance", [("antithetic",), ("sobol",)])
 @pytest.mark.parametrize("grading", [0.5, 1.0, 2.0])
 def test_graded_steps_fill_the_time_to_the_horizon(grading: float, variance: tuple[str, ...]) -> None:
@@ -150,12 +160,27 @@ def test_nets_beat_independent_paths() -> None:
             {"quadrature": "lobatto", "grading": 2.0},
             '`grading`: expected nothing but 1 with quadrature "lobatto", got 2.0',
         ),
+        ({"rtol": float("nan")}, "the tolerances: expected numbers of at least 0, got rtol=nan, atol=0.0"),
         ({"rtol": -1.0}, "the tolerances: expected numbers of at least 0, got rtol=-1.0, atol=0.0"),
         ({"variance": ("antithetik",)}, "`variance`: expected one of antithetic, sobol, coefficient, got 'antithetik'"),
     ],
 )
 def test_wrong_settings(changes: dict[str, object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
+        CorrectionSettings(**changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"steps": 2.5}, "`steps`: expected a whole number, got 2.5. To fix it, leave out the fraction"),
+        ({"steps": True}, "`steps`: expected a whole number, got True"),
+        ({"seed": 1.5}, "`seed`: expected a whole number, got 1.5"),
+        ({"variance": "sobol"}, r"`variance`: expected a tuple of names, got 'sobol'. To fix it, pass \('sobol',\)"),
+    ],
+)
+def test_settings_of_wrong_types(changes: dict[str, object], text: str) -> None:
+    with pytest.raises(TypeError, match=text):
         CorrectionSettings(**changes)  # type: ignore[arg-type]
 
 
@@ -176,7 +201,12 @@ def test_wrong_settings(changes: dict[str, object], text: str) -> None:
         (
             {"method": "mlp"},
             {"samples": ((4, 4), (4, 4))},
-            r"`samples\[1\]`: expected 3 positive numbers, got \(4, 4\)",
+            r"`samples\[1\]`: expected 3 positive whole numbers, got \(4, 4\)",
+        ),
+        (
+            {"method": "mlp"},
+            {"samples": ((2, 2.5),)},
+            r"`samples\[0\]`: expected 2 positive whole numbers, got \(2, 2.5\)",
         ),
         ({"method": "mlp"}, {"samples": ()}, "`samples`: expected a row for each level, got none"),
         ({}, {"variance": ("sobol",), "sobol_paths": 12}, "`sobol_paths`: expected a power of two, got 12"),
@@ -187,6 +217,16 @@ def test_wrong_arguments(arguments: dict[str, str], changes: dict[str, object], 
     t, x = BURGERS.points(2, 0)
     with pytest.raises(ValueError, match=text):
         correct(BURGERS.problem, bent(BURGERS), t, x, **arguments, settings=settings(**changes))  # type: ignore[arg-type]
+
+
+def test_arguments_of_wrong_types() -> None:
+    t, x = BURGERS.points(2, 0)
+    with pytest.raises(TypeError, match="the surrogate: expected a Surrogate, got Ridge.*`flashmd.pde.Surrogate`"):
+        correct(BURGERS.problem, BURGERS.rough, t, x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="the problem: expected a Parabolic, got ReferenceProblem"):
+        correct(BURGERS, bent(BURGERS), t, x)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="`settings`: expected a CorrectionSettings, got dict"):
+        correct(BURGERS.problem, bent(BURGERS), t, x, settings={"rtol": 1e-3})  # type: ignore[arg-type]
 
 
 def test_picard_iteration_needs_an_inverse_and_second_derivatives() -> None:

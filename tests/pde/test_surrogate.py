@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flashmd.pde import Surrogate, SurrogateNetwork
+from flashmd.pde import (
+    CorrectionSettings,
+    Parabolic,
+    Surrogate,
+    SurrogateNetwork,
+    SurrogateTraining,
+    correct,
+    train_surrogate,
+)
 from flashmd.pde.problems import REFERENCE_PROBLEMS
 from tests.pde.cases import SMALL
 
@@ -85,8 +93,52 @@ def test_kinks_are_found_among_modules() -> None:
     assert not Surrogate(lambda t, x: x.relu().sum(1), smooth=False).has_second
 
 
+def test_differences_of_single_precision_take_longer_steps() -> None:
+    t, x = points(4, 3)
+    function = network(3, [8, 8])
+    single = Surrogate(lambda t, x: function(t, x).numpy(force=True).astype("float32"), derivatives="differences")
+    found, exact = (s.jet(t, x, torch.ones(1, 3, dtype=F64)) for s in (single, Surrogate(function)))
+    torch.testing.assert_close(found.gradient, exact.gradient, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.second, exact.second, rtol=2e-2, atol=1e-2)
+
+
+def test_layers_in_training_mode_are_refused() -> None:
+    class Dropping(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = torch.nn.Sequential(torch.nn.Linear(3, 1), torch.nn.Dropout())
+
+        def forward(self, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+            return self.layers(x)[:, 0]
+
+    case, module = SMALL["convection"], Dropping()
+    t, x = torch.zeros(2), torch.zeros(2, 6)
+    text = r"the surrogate: expected a module in evaluation mode, got an active Dropout. To fix it, call `eval\(\)`"
+    with pytest.raises(ValueError, match=text):
+        correct(case.problem, Surrogate(module), t, x)
+
+
+def test_coefficients_see_double_precision_in_training_and_correction() -> None:
+    matrix = torch.eye(3, dtype=F64)
+    problem = Parabolic(
+        d=3,
+        T=1.0,
+        drift=lambda t, x: -x @ matrix,
+        terminal=lambda x: (x @ matrix).sum(1),
+        diffusion=lambda t, x: x @ matrix + 2.0,
+    )
+    training = SurrogateTraining(widths=(4,), iterations=2, batch=4)
+    surrogate = train_surrogate(problem, lambda n, seed: points(n, 3), training)
+    estimate = correct(problem, surrogate, *points(2, 3), settings=CorrectionSettings(evaluations_per_point=80))
+    assert estimate.value.isfinite().all()
+
+
 def test_wrong_surrogates() -> None:
     t, x = points(4, 3)
+    with pytest.raises(TypeError, match="the surrogate: expected a function, got float"):
+        Surrogate(3.0)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match='the result of the surrogate: expected a tensor, got ndarray.*"differences"'):
+        Surrogate(lambda t, x: x.numpy().sum(1)).value(t, x)
     with pytest.raises(ValueError, match=r"the surrogate: expected a result of shape \(4,\), got \(4, 1\)"):
         Surrogate(lambda t, x: x[:, :1]).value(t, x)
     with pytest.raises(ValueError, match="`derivatives`: expected one of auto, forward"):
