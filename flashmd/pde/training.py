@@ -90,7 +90,7 @@ def train_surrogate(problem: Parabolic, points: SamplePoints, training: Surrogat
         result = residual(problem, surrogate, *batch).square().mean()
         if not training.hard_terminal:
             horizon = torch.full_like(batch[0], problem.T)
-            result = result + (network(horizon, batch[1]) - problem.terminal_at(batch[1])).square().mean()
+            result = result + (surrogate.value(horizon, batch[1]) - problem.terminal_at(batch[1])).square().mean()
         return result
 
     _descend(network, loss, batches, training)
