@@ -2,12 +2,13 @@
 
 The second derivatives are carried forward through the layers together with tangents (the forward Laplacian). x enters
 through a linear layer and through the terminal value only, so the tangents along all d columns of sigma span at most
-one dimension more than the layer is wide: an orthogonal basis carries the same sum of squares with fewer rows.
+as many dimensions as the layer is wide, besides one vector: a basis carries the same sum of squares with fewer rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -18,7 +19,6 @@ from flashmd.pde.derivatives import Jet, first_derivatives, forward_second, join
 from flashmd.pde.problem import Terminal
 from flashmd.pde.surrogate import ClosedJet
 
-_TINY = 1e-20
 _SMALL_WEIGHTS = 0.02
 _ROWS_IN_CACHE = 256
 
@@ -133,15 +133,13 @@ class SurrogateNetwork(nn.Module):
         layers = [layer for layer in self.network.layers if isinstance(layer, nn.Linear)]
         values = (self._inputs(t, x, None if end is None else end.value) - self.centre) / self.scale
         slopes: list[Tensor] = []
-        tangents = curvature = None
+        state: _Tangents | None = None
         for layer in layers[:-1]:
             values = torch.tanh(layer(values))
             slope = 1.0 - values * values
             if diagonal is not None:
-                tangents, curvature = self._carry(layer, tangents, curvature, diagonal, end)
-                curvature = slope * (curvature - 2.0 * values * tangents.square().sum(-2))
-                if layer is not layers[-2]:
-                    tangents = slope[:, None, :] * tangents
+                state = self._first_tangents(layer, diagonal, end) if state is None else state.through(layer)
+                state = state.activated(values, slope, last=layer is layers[-2])
             slopes.append(slope)
         adjoint = layers[-1].weight.expand(x.shape[0], -1)
         for layer, slope in zip(reversed(layers[:-1]), reversed(slopes), strict=True):
@@ -150,33 +148,60 @@ class SurrogateNetwork(nn.Module):
         gradient = adjoint[:, 1 : self.d + 1]
         if end is not None:
             gradient = gradient + adjoint[:, -1:] * end.gradient
-        second = None if curvature is None else 0.5 * (curvature @ layers[-1].weight[0])
+        second = None if state is None else 0.5 * (state.curvature @ layers[-1].weight[0])
         return Jet(layers[-1](values)[:, 0], gradient, adjoint[:, 0], second)
 
-    def _carry(
-        self,
-        layer: nn.Linear,
-        tangents: Tensor | None,
-        curvature: Tensor | None,
-        diagonal: Tensor,
-        end: Jet | None,
-    ) -> tuple[Tensor, Tensor]:
-        """Carry tangents [n or 1, m, width] and second derivatives [n or 1, width] through a linear layer."""
-        if tangents is not None and curvature is not None:
-            return tangents @ layer.weight.T, curvature @ layer.weight.T
+    def _first_tangents(self, layer: nn.Linear, diagonal: Tensor, end: Jet | None) -> _Tangents:
+        """Tangents and second derivatives behind the first linear layer, along the columns of a diagonal sigma."""
         weight = layer.weight / self.scale
         start = weight[:, 1 : self.d + 1].T * diagonal[:, None]
-        basis = None
-        if start.shape[0] > start.shape[1]:
-            basis, start = torch.linalg.qr(start)
+        # Sums of squares need the rows up to a rotation only, and there are no more of these than the layer is wide.
+        rows = torch.linalg.qr(start).R if start.shape[0] > start.shape[1] else start
         if end is None or end.second is None:
-            return start[None], start.new_zeros(1, start.shape[1])
-        along = diagonal * end.gradient
-        column = weight[:, -1]
-        if basis is None:
-            return start + along[:, :, None] * column, 2.0 * end.second[:, None] * column
-        inside = along @ basis
-        outside = (along.square().sum(1) - inside.square().sum(1)).clamp_min(_TINY).sqrt()
-        rows = torch.cat([start.expand(len(along), -1, -1), torch.zeros_like(along[:, :1, None] * column)], 1)
-        shares = torch.cat([inside, outside[:, None]], 1)
-        return rows + shares[:, :, None] * column, 2.0 * end.second[:, None] * column
+            return _Tangents(rows[None], start.new_zeros(1, start.shape[1]))
+        along, column = diagonal * end.gradient, weight[:, -1]
+        curvature = 2.0 * end.second[:, None] * column
+        return _Tangents(rows[None], curvature, along @ start, column[None], along.square().sum(1, keepdim=True))
+
+
+@dataclass(frozen=True)
+class _Tangents:
+    """First and second derivatives of all units of a layer along the columns of sigma.
+
+    The terminal value adds the same vector `column` to every tangent, times the slope of g along it. So the tangents
+    are ``rows + along column^T``, and sums of their squares need products of both parts only.
+
+    Attributes:
+        rows: [n or 1, m, width], up to a rotation among the m.
+        curvature: [n or 1, width], sum of the second derivatives.
+        mixed: [n, width], ``along^T rows``, or None without a terminal value.
+        column: [n or 1, width].
+        size: [n, 1], ``along^T along``.
+    """
+
+    rows: Tensor
+    curvature: Tensor
+    mixed: Tensor | None = None
+    column: Tensor | None = None
+    size: Tensor | None = None
+
+    def through(self, layer: nn.Linear) -> _Tangents:
+        """Return the tangents behind a linear layer."""
+        return self._map(lambda part: part @ layer.weight.T, self.curvature @ layer.weight.T)
+
+    def activated(self, values: Tensor, slope: Tensor, *, last: bool) -> _Tangents:
+        """Return the tangents behind the hyperbolic tangent with these values and slopes, [n, width].
+
+        Behind the last one only second derivatives are needed.
+        """
+        squares = self.rows.square().sum(-2)
+        if self.mixed is not None and self.column is not None and self.size is not None:
+            squares = squares + self.column * (2.0 * self.mixed + self.column * self.size)
+        curvature = slope * (self.curvature - 2.0 * values * squares)
+        if last:
+            return replace(self, curvature=curvature)
+        return self._map(lambda part: (slope if part.dim() < 3 else slope[:, None, :]) * part, curvature)
+
+    def _map(self, function: Callable[[Tensor], Tensor], curvature: Tensor) -> _Tangents:
+        mixed, column = (None if part is None else function(part) for part in (self.mixed, self.column))
+        return _Tangents(function(self.rows), curvature, mixed, column, self.size)
