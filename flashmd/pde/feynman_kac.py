@@ -213,7 +213,7 @@ class LinearisedPaths:
         for step in range(1, self.steps + 1):
             h = left * (shares[step] - shares[step - 1])
             increment = h.sqrt()[:, None] * noise(step)
-            x = x + h[:, None] * here.drift + times(here.sigma, increment)
+            x = torch.addcmul(x, h[:, None], here.drift) + times(here.sigma, increment)
             time = t + left * shares[step] if step < self.steps else torch.full_like(t, self.problem.T)
             there = self._linearise(time, x, watch, probes(step))
             control = control + log_weight.exp() * (here.z * increment).sum(1)

@@ -66,14 +66,19 @@ def linearise(
         signs: False leaves the residual out; True includes it; a tensor [n, d] of random signs as well, for
             surrogates that estimate second derivatives along one random direction.
     """
-    sigma = watch("diffusion", problem.sigma.at(t, x))
-    drift = watch("drift", problem.drift_at(t, x))
+    sigma, drift = problem.sigma.at(t, x), problem.drift_at(t, x)
+    # Constants were checked when the problem was made.
+    if not problem.sigma.is_constant:
+        watch("diffusion", sigma)
+    if not problem.has_constant_drift:
+        watch("drift", drift)
     jet = surrogate_jet(surrogate, t, x, sigma, signs)
     value, z = watch("surrogate", jet.value), transposed_times(sigma, jet.gradient)
     watch("gradient of the surrogate", z)
     f, f_u, f_z = source_slopes(problem, t, x, value, z)
-    watch("source", f)
-    watch("slope of the source", f_u + f_z.sum(1))
+    if problem.source is not None:
+        watch("source", f)
+        watch("slope of the source", f_u + f_z.sum(1))
     residual = None
     if jet.second is not None:
         advection = (drift * jet.gradient).sum(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -31,3 +32,13 @@ def test_burgers(capsys: pytest.CaptureFixture[str]) -> None:
     assert corrected < 0.3 * network
     assert refitted < 0.5 * network
     assert "in their 95% intervals" in capsys.readouterr().out
+
+
+def test_speed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "benchmarks"))
+    threads = torch.get_num_threads()
+    results = load("benchmarks/pde_speed").main(200, 8, 64, [1], 2)
+    torch.set_num_threads(threads)
+    assert results["seconds_1"] > 0.0
+    assert results["step"] > 0.0
+    assert "8 points, d = 200, 64 evaluations each" in capsys.readouterr().out
