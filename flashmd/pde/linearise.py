@@ -78,12 +78,11 @@ def linearise(
     f, f_u, f_z = source_slopes(problem, t, x, value, z)
     if problem.source is not None:
         watch("source", f)
-        watch("slope of the source", f_u + f_z.sum(1))
     residual = None
     if jet.second is not None:
         advection = (drift * jet.gradient).sum(1)
         residual = watch("residual of the surrogate", jet.time_derivative + advection + jet.second + f)
-    balance = f - (f_z * z).sum(1) - f_u * value
+    balance = watch("slope of the source", f - (f_z * z).sum(1) - f_u * value)
     return Linearised(value, z, sigma, drift + times(sigma, f_z), f_u, balance, residual)
 
 

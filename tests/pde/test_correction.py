@@ -94,17 +94,18 @@ def test_error_falls_with_the_root_of_the_number_of_draws(method: str) -> None:
     assert slope == pytest.approx(-0.5, abs=0.15)
 
 
-def coverage(form: str, method: str, budget: int) -> float:
-    """Share of the 95% intervals of 200 seeds at 5 points that hold the exact solution."""
+def coverage(form: str, method: str, budget: int, rtol: float = 0.0) -> tuple[float, set[int]]:
+    """Share of the 95% intervals of 200 seeds at 5 points that hold the exact solution, and the numbers of draws."""
     t, x = BURGERS.points(5, 4)
     exact = BURGERS.exact(t, x)
-    inside = []
+    inside, draws = [], set()
     for seed in range(200):
-        chosen = settings(evaluations_per_point=budget, steps=4, seed=seed, samples=((2, 2), (6, 6, 2)))
+        chosen = settings(evaluations_per_point=budget, steps=4, seed=seed, samples=((2, 2), (6, 6, 2)), rtol=rtol)
         estimate = correct(BURGERS.problem, bent(BURGERS), t, x, form=form, method=method, settings=chosen)
         low, high = estimate.confidence_interval(0.95)
         inside.append(((low <= exact) & (exact <= high)).double())
-    return float(torch.stack(inside).mean())
+        draws.update((estimate.degrees_of_freedom + 1).int().tolist())
+    return float(torch.stack(inside).mean()), draws
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,13 @@ def coverage(form: str, method: str, budget: int) -> float:
 )
 def test_intervals_cover_as_often_as_they_say(form: str, method: str, budget: int) -> None:
     # A thousand intervals: the share is known to 0.7%; the gate is 90 to 98%.
-    assert 0.90 < coverage(form, method, budget) < 0.98
+    assert 0.90 < coverage(form, method, budget)[0] < 0.98
+
+
+def test_intervals_that_stop_at_a_tolerance_cover_too() -> None:
+    share, draws = coverage("residual", "newton", 16 * 64, rtol=8e-4)
+    assert {16, 32, 64} <= draws
+    assert 0.90 < share < 0.98
 
 
 def test_a_wrong_surrogate_gets_wide_bars_and_not_a_wrong_value() -> None:
