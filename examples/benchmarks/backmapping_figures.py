@@ -16,7 +16,7 @@ from flashmd.backmap.residues import N_SLOTS
 
 mpl.use("Agg")
 COLORS = ("#222222", "#1f6fb4", "#2a9d5c", "#d1495b", "#e59f3c", "#8d6bb3")
-DISTANCES = np.arange(0.16, 0.301, 0.005)
+DISTANCES = np.arange(0.16, 0.301, 0.01)
 """nm, at which overlaps are counted."""
 OVERLAID = 40
 """Residues of the overlay, from the first."""
@@ -100,7 +100,7 @@ def _sticks(axes: Axes, case: Case, points: np.ndarray, color: str, width: float
 
 
 def _panels(methods: Sequence[str]) -> tuple[plt.Figure, list[Axes]]:
-    columns = min(3, len(methods))
+    columns = min(4, len(methods))
     n_rows = -(-len(methods) // columns)
     figure, panels = plt.subplots(n_rows, columns, figsize=(3.2 * columns, 3.2 * n_rows), squeeze=False)
     flat = list(panels.ravel())
