@@ -1,5 +1,6 @@
 """Training: the loss and its gradient, masks and crops, bitwise continuation, messages."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from flashmd.backmap.chains import Chains
 from flashmd.backmap.dataset import Structure, load_structures
 from flashmd.backmap.flow import flow_loss, rigid_pairs
 from flashmd.backmap.frames import local_frames, to_world
+from flashmd.backmap.layout import heavy_layout
 from flashmd.backmap.model import BackmapModel
 from flashmd.backmap.residues import ATOMS, RESIDUES, slot
+from flashmd.backmap.structure_text import PdbText
 from flashmd.backmap.training import BackmapTraining, load_config, train
 from flashmd.backmap.training.batches import crop, epoch_batches, give_atoms, make_batch, make_example
 from flashmd.backmap.training.run import learning_rate
@@ -22,6 +25,7 @@ from flashmd.cli.main import app
 from flashmd.errors import CheckpointError, ConfigurationError
 from tests.backmap.conftest import helix
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "train_backmap.yaml"
 NETWORK = {"width": 8, "edge_width": 8, "n_layers": 1, "n_neighbors": 4, "n_conformers": 2}
 
 
@@ -214,3 +218,21 @@ def test_command_line_and_messages(data: Path, tmp_path: Path) -> None:
     (tmp_path / "train.yaml").write_text("data: a\nvalidation: b\noutput: c\nbatch_residue: 3\n")
     with pytest.raises(ConfigurationError, match="write `batch_residues`"):
         load_config(tmp_path / "train.yaml")
+
+
+def test_the_example_trains_on_folders(structures: list[Structure], tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE, tmp_path / "train.yaml")
+    for name in ("training", "validation"):
+        (tmp_path / "structures" / name).mkdir(parents=True)
+        layout = heavy_layout(structures[0].chains)
+        atoms = torch.zeros(len(layout.names), 3)
+        atoms[torch.tensor([atom != "OXT" for atom in layout.names])] = structures[0].chains.flatten(
+            structures[0].positions
+        )
+        (tmp_path / "structures" / name / "a.pdb").write_text(PdbText(layout).model(atoms.numpy()))
+    config = load_config(tmp_path / "train.yaml").model_copy(
+        update={"output": tmp_path / "run", "steps": 1, "batch_residues": 15, "report_every": 1}
+    )
+    train(config)
+    assert (tmp_path / "run" / "training_chains.txt").read_text() == "a.pdb:A\n"
+    assert BackmapModel.load(tmp_path / "run" / "model.safetensors").config.n_neighbors == 18
