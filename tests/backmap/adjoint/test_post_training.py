@@ -176,3 +176,13 @@ def test_disulfides_of_a_structure() -> None:
     assert bonded_cysteines(chains, positions) == [(0, 2)]
     positions[:, 5, 0] = torch.tensor([0.0, 9.0, 0.2, 0.4])
     assert bonded_cysteines(chains, positions) == [(0, 2)]
+
+
+def test_the_example_starts_from_the_shipped_model() -> None:
+    config = load_config(Path(__file__).parents[3] / "examples" / "post_train_backmap.yaml")
+    assert config.steps == 150
+    shipped, trained = (
+        BackmapModel.load(config.model.with_name(f"backmap_{name}.safetensors")) for name in ("default", "adjoint")
+    )
+    assert BackmapModel.load(config.model).config == shipped.config == trained.config
+    assert not torch.equal(shipped.network.types.weight, trained.network.types.weight)
