@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from flashmd.backmap.dataset import load_structures
 from flashmd.backmap.quality.ramachandran import CLASSES, N_BINS, bin_of, ramachandran_classes
-from flashmd.backmap.quality.torsions import torsions
+from flashmd.backmap.quality.torsion_angles import torsions
 from flashmd.errors import message
 
 HELD = 0.995

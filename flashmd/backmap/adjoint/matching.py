@@ -8,7 +8,7 @@ base,
 
 where G_k is the correction of a guided flow after step k; and the loss of a path is
 
-    sum over k of | d_k / s_k L^-1 (v - v_base)(x_k) + s_k L^T b_k+1 |^2
+    sum over k of norm(d_k / s_k L^-1 (v - v_base)(x_k) + s_k L^T b_k+1)^2
 
 (Domingo-Enrich et al., arXiv:2409.08861, eq. 37 and algorithm 2, in whitened coordinates and for finite steps).
 """

@@ -37,7 +37,7 @@ class PostTrained:
         model: with the averaged parameters.
         before: energy of the model as it came.
         after: energy of the model as it is now.
-        moved: |change of the parameters| / |parameters|.
+        moved: length of the change of the parameters, relative to that of the parameters.
         curve: learning curve.
     """
 

@@ -87,7 +87,7 @@ class PostState:
         return model
 
     def moved(self) -> float:
-        """Return by how much the averaged parameters differ from those of the base: |difference| / |base|."""
+        """Return by how much the averaged parameters differ from those of the base, relative to their length."""
         pairs = [(self.average[name], old) for name, old in self.base.network.named_parameters()]
         change = sum(float((new - old).double().square().sum()) for new, old in pairs)
         length = sum(float(old.double().square().sum()) for _, old in pairs)

@@ -3,10 +3,10 @@
 from flashmd.backmap.force_fields.columns import assess_energies
 from flashmd.backmap.force_fields.dynamics import DynamicsCheck, md_check
 from flashmd.backmap.force_fields.energy_workers import EnergyBatch, EnergyWorkers
+from flashmd.backmap.force_fields.evaluation import SinglePoints, single_points
 from flashmd.backmap.force_fields.hydrogens import Hydrogenated, add_hydrogens
-from flashmd.backmap.force_fields.minimize import Minimized, minimize
+from flashmd.backmap.force_fields.minimization import Minimized, minimize
 from flashmd.backmap.force_fields.molecule import ForceFieldName, Molecule
-from flashmd.backmap.force_fields.single_points import SinglePoints, single_points
 
 __all__ = [
     "DynamicsCheck",

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from flashmd.backmap.force_fields.dynamics import md_check
+from flashmd.backmap.force_fields.evaluation import single_points
 from flashmd.backmap.force_fields.hydrogens import add_hydrogens
 from flashmd.backmap.force_fields.molecule import Molecule
-from flashmd.backmap.force_fields.single_points import single_points
 from flashmd.backmap.quality._arrays import FloatArray
 from flashmd.errors import message
 from flashmd.units import ANGSTROM, KCAL

@@ -1,6 +1,6 @@
 """Measures of all-atom structures and ensembles, alone or against a reference."""
 
-from flashmd.backmap.quality.deviations import Deviations, deviations
+from flashmd.backmap.quality.deviation_measures import Deviations, deviations
 from flashmd.backmap.quality.ensembles import (
     coherence,
     diversity,
@@ -11,7 +11,7 @@ from flashmd.backmap.quality.ensembles import (
 from flashmd.backmap.quality.files import Structures, place_reference, read_structures
 from flashmd.backmap.quality.ideal import angle_errors, ideal_bonds
 from flashmd.backmap.quality.lengths import BondErrors, bond_errors
-from flashmd.backmap.quality.overlaps import clash_score, overlaps
+from flashmd.backmap.quality.overlap_counts import clash_score, overlaps
 from flashmd.backmap.quality.ramachandran import ramachandran_outliers
 from flashmd.backmap.quality.stereo import d_residues, handedness, mirrored_side_chains
 from flashmd.backmap.quality.table import (
@@ -24,7 +24,7 @@ from flashmd.backmap.quality.table import (
     rows_of,
     write_table,
 )
-from flashmd.backmap.quality.torsions import (
+from flashmd.backmap.quality.torsion_angles import (
     Torsions,
     backbone_errors,
     chi_recovery,

@@ -8,7 +8,7 @@ import numpy as np
 
 from flashmd.backmap.chains import Chains
 from flashmd.backmap.quality._arrays import ArrayLike, FloatArray, IntArray, as_padded, as_reference, mean
-from flashmd.backmap.quality.torsions import symmetric_chi, torsions
+from flashmd.backmap.quality.torsion_angles import symmetric_chi, torsions
 from flashmd.backmap.residues import SLOT_CA, SLOT_CB
 from flashmd.errors import message
 

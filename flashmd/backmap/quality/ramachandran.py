@@ -11,7 +11,7 @@ import numpy as np
 from flashmd.backmap.chains import Chains
 from flashmd.backmap.quality._arrays import ArrayLike, BoolArray, FloatArray, IntArray, fraction
 from flashmd.backmap.quality.ramachandran_table import REGIONS
-from flashmd.backmap.quality.torsions import Torsions, torsions
+from flashmd.backmap.quality.torsion_angles import Torsions, torsions
 from flashmd.backmap.residues import RESIDUES
 
 CLASSES = ("general", "glycine", "proline", "before proline")

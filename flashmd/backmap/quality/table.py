@@ -16,13 +16,13 @@ import torch
 from flashmd.backmap.chains import Chains
 from flashmd.backmap.physics.rings import ring_penetrations
 from flashmd.backmap.quality._arrays import ArrayLike, FloatArray, as_padded
-from flashmd.backmap.quality.deviations import deviations
+from flashmd.backmap.quality.deviation_measures import deviations
 from flashmd.backmap.quality.ideal import angle_errors, ideal_bonds
 from flashmd.backmap.quality.lengths import bond_errors
-from flashmd.backmap.quality.overlaps import clash_score, overlaps
+from flashmd.backmap.quality.overlap_counts import clash_score, overlaps
 from flashmd.backmap.quality.ramachandran import ramachandran_outliers
 from flashmd.backmap.quality.stereo import d_residues, mirrored_side_chains
-from flashmd.backmap.quality.torsions import backbone_errors, chi_recovery, cis_prolines, omega_flips
+from flashmd.backmap.quality.torsion_angles import backbone_errors, chi_recovery, cis_prolines, omega_flips
 from flashmd.backmap.residues import SLOT_CA
 from flashmd.errors import message
 from flashmd.units import ANGSTROM
