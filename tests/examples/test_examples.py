@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import flashmd.backmap.adjoint
+import flashmd.backmap.training
 import flashmd.md
 import flashmd.train
 
@@ -33,10 +36,15 @@ def test_docstring_holds_a_command_line_with_options_that_exist(script: Path) ->
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=str)
 def test_configuration_is_valid_for_the_command_in_its_header(path: Path) -> None:
-    found = re.search(rf"^# +flashmd (\w+) {path}$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(rf"^# +flashmd ([\w-]+) {path}$", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
     assert found, f"{path} has no line `#     flashmd COMMAND {path}`"
-    if found[1] == "train":
-        flashmd.train.load_config(ROOT / path)
+    readers: dict[str, Callable[[Path], object]] = {
+        "train": flashmd.train.load_config,
+        "train-backmap": flashmd.backmap.training.load_config,
+        "post-train-backmap": flashmd.backmap.adjoint.load_config,
+    }
+    if found[1] in readers:
+        readers[found[1]](ROOT / path)
         return
     assert found[1] == "simulate"
     config = flashmd.md.load_config(ROOT / path)
