@@ -49,12 +49,14 @@ class Batch:
 
     Attributes:
         trace: residues.
-        graph: neighbours.
+        seen: the same as the network is shown them, with noise on the places of C-alphas relative to each other.
+        graph: neighbours, as shown.
         structure: [n, 14, 3], nm, in the local frames.
         time: [n], the same within a protein.
     """
 
     trace: Trace
+    seen: Trace
     graph: Graph
     structure: Tensor
     time: Tensor
@@ -76,7 +78,7 @@ def flow_loss(network: VelocityNetwork | AtomNetwork, prior: ResiduePrior, batch
     free = trace.free.to(target)[..., None]
     start = torch.where(trace.free[..., None], prior.start(trace.types, trace.shapes, noise[0]), target)
     at = (1 - time) * start + time * target + PATH_NOISE * (1 - time) * noise[1] * free
-    velocity, log_weight = network(at, batch.time, prior, trace, batch.graph)
+    velocity, log_weight = network(at, batch.time, prior, batch.seen, batch.graph)
     error = (velocity - (target - start)) * free
     length = (error.square().sum(-1) + SOFTENING**2).sqrt() - SOFTENING
     velocity_loss = (length * free[..., 0]).sum() / free.sum().clamp_min(1)

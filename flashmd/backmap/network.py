@@ -40,6 +40,7 @@ class NetworkConfig:
         n_neighbors: neighbours of a residue, the residue itself not counted.
         n_conformers: clusters of each residue type.
         spread: standard deviations of the prior in units of those of structures.
+        dropout: share of the channels of messages and of what is read from states that a step of training leaves out.
     """
 
     width: int = 128
@@ -48,6 +49,7 @@ class NetworkConfig:
     n_neighbors: int = 18
     n_conformers: int = 64
     spread: float = 0.5
+    dropout: float = 0.0
 
 
 def _radial(distance: Tensor) -> Tensor:
@@ -153,6 +155,7 @@ class _Layer(nn.Module):
         self.update = nn.Sequential(
             nn.Linear(width + edge + 2 * N_COORDINATES, 2 * width), nn.SiLU(), nn.Linear(2 * width, width)
         )
+        self.dropout = nn.Dropout(config.dropout)
         self.readout = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU())
         self.velocity = nn.Linear(width, N_COORDINATES)
         self.preference = nn.Linear(width, CONFORMER_CHANNELS)
@@ -189,9 +192,9 @@ class _Layer(nn.Module):
         around = _gather(world, neighbors).view(n_residues, count * N_SLOTS, 3)
         seen = to_local(around, trace.ca / LENGTH, trace.axes).view(n_residues, count, N_COORDINATES)
         hidden = static + self.own(normed)[:, None] + _gather(self.other(normed), neighbors) + self.atoms(seen)
-        message = nn.functional.silu(self.message(nn.functional.silu(hidden))).mean(1)
+        message = self.dropout(nn.functional.silu(self.message(nn.functional.silu(hidden))).mean(1))
         state = state + self.update(torch.cat([normed, message, expected.flatten(1), centred], dim=-1))
-        return state, self.readout(state)
+        return state, self.dropout(self.readout(state))
 
     def changes(self, read: Tensor, conformers: Tensor, context: _Context, free: Tensor) -> tuple[_Context, Tensor]:
         """Return the context with what this layer adds, and a velocity [n, 14, 3] in units of `LENGTH`.

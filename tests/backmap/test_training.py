@@ -19,14 +19,14 @@ from flashmd.backmap.model import BackmapModel
 from flashmd.backmap.residues import ATOMS, RESIDUES, slot
 from flashmd.backmap.structure_text import PdbText
 from flashmd.backmap.training import BackmapTraining, load_config, train
-from flashmd.backmap.training.batches import crop, epoch_batches, give_atoms, make_batch, make_example
+from flashmd.backmap.training.batches import blur, crop, epoch_batches, give_atoms, make_batch, make_example
 from flashmd.backmap.training.run import learning_rate
 from flashmd.cli.main import app
 from flashmd.errors import CheckpointError, ConfigurationError
 from tests.backmap.conftest import helix
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_backmap.yaml"
-NETWORK = {"width": 8, "edge_width": 8, "n_layers": 1, "n_neighbors": 4, "n_conformers": 2}
+NETWORK = {"width": 8, "edge_width": 8, "n_layers": 1, "n_neighbors": 4, "n_conformers": 2, "dropout": 0.2}
 
 
 def write_chains(structures: Sequence[Structure], path: Path) -> Path:
@@ -148,13 +148,46 @@ def test_batches_depend_on_seed_and_epoch_alone(structures: list[Structure]) -> 
     examples = [make_example(each) for each in structures]
 
     def first(seed: int, epoch: int) -> torch.Tensor:
-        batches = epoch_batches(examples, batch_residues=20, crop_residues=10, n_neighbors=4, seed=seed, epoch=epoch)
-        batch, generator = next(iter(batches))
-        return torch.cat([batch.structure.flatten(), batch.time, torch.rand(2, generator=generator)])
+        sizes = {"batch_residues": 20, "crop_residues": 10, "n_neighbors": 4}
+        batch, generator = next(iter(epoch_batches(examples, **sizes, trace_noise=0.01, seed=seed, epoch=epoch)))
+        parts = (batch.structure, batch.time, batch.seen.ca, batch.seen.window, torch.rand(2, generator=generator))
+        return torch.cat([part.flatten() for part in parts])
 
     assert torch.equal(first(1, 0), first(1, 0))
     assert not torch.equal(first(1, 0), first(1, 1))
     assert not torch.equal(first(1, 0), first(2, 0))
+
+
+def test_blur_moves_what_residues_see_of_each_other_only(structures: list[Structure]) -> None:
+    example = make_example(structures[0])
+    trace = example.trace
+    many = [blur(trace, 0.01, torch.Generator().manual_seed(seed)) for seed in range(200)]
+    moved = torch.stack([each.ca - trace.ca for each in many])
+    assert abs(float(moved.std()) - 0.01) < 3e-4
+    assert abs(float(moved.mean())) < 3e-4
+    shift = torch.stack([each.window - trace.window for each in many])
+    there = trace.window[..., 3] == 1
+    assert abs(float(shift[:, there, :3].std()) - 0.01) < 3e-4
+    assert not shift[:, ~there].any()
+    assert not shift[..., 3].any()
+    batch = make_batch([example], torch.tensor([0.5]), 4, [many[0]])
+    assert torch.equal(batch.trace.ca, trace.ca)
+    assert torch.equal(batch.seen.axes, trace.axes)
+    assert torch.equal(batch.structure, example.structure)
+    assert not torch.equal(batch.graph.shift, make_batch([example], torch.tensor([0.5]), 4).graph.shift)
+
+
+def test_dropout_is_for_training_alone(data: Path, tmp_path: Path) -> None:
+    model = train(settings(data, tmp_path / "run"))
+    batch = make_batch([make_example(each) for each in load_structures(data)], torch.full((4,), 0.5), 4)
+    noise = torch.randn(2, 80, 14, 3, generator=torch.Generator().manual_seed(0))
+
+    def loss() -> torch.Tensor:
+        return flow_loss(model.network, model.prior, batch, noise)
+
+    assert torch.equal(loss(), loss())
+    model.train()
+    assert not torch.equal(loss(), loss())
 
 
 def test_an_interrupted_training_continues_bitwise(data: Path, tmp_path: Path) -> None:

@@ -70,26 +70,52 @@ def give_atoms(example: Example, generator: torch.Generator) -> Example:
     return replace(example, trace=replace(trace, known=known & (trace.free | trace.known)))
 
 
-def make_batch(examples: Sequence[Example], times: Tensor, n_neighbors: int) -> Batch:
+def blur(trace: Trace, width: float, generator: torch.Generator) -> Trace:
+    """Displace the C-alphas as residues see them of each other; frames and what is given inside them stay.
+
+    Args:
+        trace: residues.
+        width: nm, standard deviation of a displacement along an axis.
+        generator: of the noise.
+    """
+    ca = trace.ca + width * torch.randn(trace.ca.shape, generator=generator)
+    place, there = trace.window[..., :3], trace.window[..., 3:]
+    place = place + width * there * torch.randn(place.shape, generator=generator)
+    return replace(trace, ca=ca, window=torch.cat([place, there], dim=-1))
+
+
+def make_batch(
+    examples: Sequence[Example], times: Tensor, n_neighbors: int, seen: Sequence[Trace] | None = None
+) -> Batch:
     """Put proteins into one row.
 
     Args:
         examples: proteins.
         times: [n_proteins], in [0, 1].
         n_neighbors: of the network.
+        seen: what the network is shown of the proteins, their own traces where left out.
     """
     sizes = [example.trace.types.shape[0] for example in examples]
     trace = join_traces([example.trace for example in examples])
+    shown = trace if seen is None else join_traces(seen)
     return Batch(
         trace=trace,
-        graph=make_graph(trace, sizes, n_neighbors),
+        seen=shown,
+        graph=make_graph(shown, sizes, n_neighbors),
         structure=torch.cat([example.structure for example in examples]),
         time=times.repeat_interleave(torch.tensor(sizes)),
     )
 
 
 def epoch_batches(
-    examples: Sequence[Example], *, batch_residues: int, crop_residues: int, n_neighbors: int, seed: int, epoch: int
+    examples: Sequence[Example],
+    *,
+    batch_residues: int,
+    crop_residues: int,
+    n_neighbors: int,
+    trace_noise: float,
+    seed: int,
+    epoch: int,
 ) -> Iterator[tuple[Batch, torch.Generator]]:
     """Yield the batches of an epoch with a generator for their noise.
 
@@ -106,5 +132,7 @@ def epoch_batches(
             noise = torch.Generator().manual_seed(int(torch.randint(2**62, (1,), generator=order_generator)))
             start = torch.rand(1, generator=noise)
             times = (start + torch.arange(len(group)) / len(group)) % 1.0
-            yield make_batch(group, times, n_neighbors), noise
+            widths = (trace_noise * torch.rand(len(group), generator=noise)).tolist()
+            seen = [blur(each.trace, width, noise) for each, width in zip(group, widths, strict=True)]
+            yield make_batch(group, times, n_neighbors, seen), noise
             group, size = [], 0

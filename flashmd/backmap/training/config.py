@@ -28,6 +28,7 @@ class NetworkSection(_Section):
     n_neighbors: PositiveInt = NetworkConfig.n_neighbors
     n_conformers: PositiveInt = NetworkConfig.n_conformers
     spread: PositiveFloat = NetworkConfig.spread
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = NetworkConfig.dropout
 
     def config(self) -> NetworkConfig:
         """Return the sizes as the network takes them."""
@@ -59,6 +60,9 @@ class BackmapTraining(_Section):
         steps: steps of the optimiser; a finished training goes on when the number is raised.
         decay: share of the steps, at the end, over which the learning rate falls to zero.
         learning_rate: before it falls.
+        weight_decay: share of the parameters taken off in a step, in units of the learning rate.
+        trace_noise: nm, largest standard deviation of the displacements of the C-alphas as residues see them of each
+            other.
         average: memory of the moving average of parameters that becomes the model.
         batch_residues: residues in a step, at least so many.
         crop_residues: longer proteins are cropped to the residues closest to a random one.
@@ -76,6 +80,8 @@ class BackmapTraining(_Section):
     decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.3
     learning_rate: PositiveFloat = 1e-3
     average: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.05
+    trace_noise: Annotated[float, Field(ge=0.0)] = 0.02
     batch_residues: PositiveInt = 300
     crop_residues: PositiveInt = 150
     precision: Literal["float32", "bfloat16"] = "bfloat16"

@@ -81,7 +81,7 @@ def train(config: BackmapTraining, on_report: Callable[[Point], None] | None = N
     model = BackmapModel(config.network.config())
     if isinstance(model.network, VelocityNetwork):
         model.prior.fit(data.structures)
-    state = new_state(model, config.learning_rate)
+    state = new_state(model, config.learning_rate, config.weight_decay)
     path, mark = config.output / STATE_FILE, _fingerprint(config, data)
     if path.exists():
         load_state_(state, path, mark)
@@ -136,6 +136,7 @@ def _steps(
             n_neighbors=config.network.n_neighbors,
             seed=config.seed,
             epoch=state.epoch,
+            trace_noise=config.trace_noise,
         )
         for index, batch in enumerate(batches):
             if index >= state.batch:
@@ -160,8 +161,10 @@ def _optimise(
             break
         rate = learning_rate(config, state.step)
         state.optimizer.param_groups[0]["lr"] = rate
+        noise = _noise(batch, generator)
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))  # of what is dropped
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
-            losses = flow_loss(network, state.model.prior, batch, _noise(batch, generator))
+            losses = flow_loss(network, state.model.prior, batch, noise)
         state.optimizer.zero_grad()
         (losses * weights).sum().backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), _CLIP)

@@ -84,10 +84,10 @@ class TrainingState:
         return model.eval()
 
 
-def new_state(model: BackmapModel, learning_rate: float) -> TrainingState:
+def new_state(model: BackmapModel, learning_rate: float, weight_decay: float) -> TrainingState:
     """Return the state before the first step."""
     parameters = dict(model.network.named_parameters())
-    optimizer = torch.optim.AdamW(parameters.values(), lr=learning_rate, weight_decay=0.0, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(parameters.values(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.99))
     return TrainingState(model, optimizer, {name: value.detach().clone() for name, value in parameters.items()})
 
 
