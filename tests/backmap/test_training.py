@@ -209,6 +209,16 @@ def test_an_interrupted_training_continues_bitwise(data: Path, tmp_path: Path) -
     assert len((tmp_path / "parts" / "log.csv").read_text().splitlines()) == 4
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_compiled_network_trains_alike(data: Path, tmp_path: Path) -> None:
+    network = NETWORK | {"dropout": 0.0}  # compiled code draws other random numbers
+    plain, compiled = (
+        train(settings(data, tmp_path / str(use), network=network, compile=use)) for use in (False, True)
+    )
+    for (name, value), other in zip(plain.state_dict().items(), compiled.state_dict().values(), strict=True):
+        assert torch.allclose(value, other, atol=1e-5), name
+
+
 def test_training_learns_what_the_sequence_decides(tmp_path: Path) -> None:
     """Side chains that turn over behind a glycine: only messages along the chain can tell."""
     generator = torch.Generator().manual_seed(0)

@@ -67,6 +67,7 @@ class BackmapTraining(_Section):
         batch_residues: residues in a step, at least so many.
         crop_residues: longer proteins are cropped to the residues closest to a random one.
         precision: of the network's arithmetic; parameters are float32.
+        compile: let `torch.compile` build the network, which takes minutes and a C++ compiler and makes steps faster.
         report_every: steps between validations and saved states.
         seed: of parameters, order and noise.
         threads: of torch; unset leaves it alone.
@@ -85,6 +86,7 @@ class BackmapTraining(_Section):
     batch_residues: PositiveInt = 300
     crop_residues: PositiveInt = 150
     precision: Literal["float32", "bfloat16"] = "bfloat16"
+    compile: bool = False
     report_every: PositiveInt = 250
     seed: int = 0
     threads: PositiveInt | None = None

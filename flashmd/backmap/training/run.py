@@ -154,6 +154,8 @@ def _optimise(
     mark: str,
 ) -> None:
     network = state.model.network
+    if config.compile:
+        network.compile(dynamic=True)
     sums, begun = torch.zeros(3, dtype=torch.float64), time.perf_counter()
     weights = torch.tensor(LOSS_WEIGHTS)
     for batch, generator in _steps(config, state, examples):
