@@ -28,6 +28,7 @@ class BackmapOptions:
         model: name of a shipped model, or a file.
         steps: steps of the flow.
         solver: "euler" or "heun".
+        noise_scale: factor of the noise where the flow starts; below one, structures are likelier and less diverse.
         physics: terms that correct the flow, see `flashmd.backmap.physics.TERMS`.
         relax: minimise each structure, CA fixed, as the last stage of coordinates without hydrogens.
         hydrogens: add hydrogens, and energies to the table.
@@ -54,6 +55,7 @@ class BackmapOptions:
     model: str = "default"
     steps: int = 20
     solver: Literal["euler", "heun"] = "euler"
+    noise_scale: float = 1.0
     physics: tuple[str, ...] = TERMS
     relax: bool = False
     hydrogens: bool = False
@@ -74,6 +76,9 @@ class BackmapOptions:
             if getattr(self, name) not in known:
                 got, expected = repr(getattr(self, name)), f"one of {', '.join(known)}"
                 raise ValueError(message(f"`{name}`", expected, got, "choose one of them"))
+        if not 0 <= self.noise_scale <= 1:
+            fix = "1 draws from what was learned, 0 gives one typical structure"
+            raise ValueError(message("`noise_scale`", "a number from 0 to 1", f"{self.noise_scale}", fix))
         start, stop, step = self.frames
         if start < 0 or step < 1 or (stop is not None and stop <= start):
             fix = "pass first frame, end and step, such as (0, 1000, 10)"

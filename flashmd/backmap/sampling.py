@@ -202,7 +202,7 @@ class _Builder:
             trace.chains,
             given,
             trace.known,
-            noise=torch.stack(waiting.noise).to(options.device),
+            noise=options.noise_scale * torch.stack(waiting.noise).to(options.device),
             centroids=None if has_centroid is None else torch.stack(waiting.centroids).to(options.device),
             has_centroid=has_centroid,
             steps=options.steps,

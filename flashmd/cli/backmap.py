@@ -65,6 +65,9 @@ def backmap(
     ] = "stop",
     steps: Annotated[int, typer.Option(help="Steps of the flow, 10 to 50.")] = 20,
     solver: Annotated[str, typer.Option(help="euler or heun.")] = "euler",
+    noise_scale: Annotated[
+        float, typer.Option(help="Noise of the start, 0 to 1: less gives likelier and less diverse structures.")
+    ] = 1.0,
     without: Annotated[
         list[str] | None, typer.Option(metavar="TERM", help="Leave out a physical term of the flow, or `all`.")
     ] = None,
@@ -95,6 +98,7 @@ def backmap(
         "model": model,
         "steps": steps,
         "solver": solver,
+        "noise_scale": noise_scale,
         "physics": _terms(without or []),
         "relax": relax,
         "hydrogens": hydrogens,

@@ -66,6 +66,16 @@ def test_a_frame_has_the_same_structures_in_a_part_of_the_trajectory(trace: Trac
     assert torch.equal(fewer, whole[:, 0])
 
 
+def test_less_noise_draws_samples_together(trace: Trace) -> None:
+    def deviation(scale: float) -> torch.Tensor:
+        options = replace(PLAIN, noise_scale=scale)
+        raw = joined(list(sample_structures(trace, options, Scatter())))
+        return raw[:, :-1].unflatten(0, (N_FRAMES, 3)).std(1).mean()  # but for the terminal oxygen, which is rebuilt
+
+    assert deviation(0.0) == 0
+    assert torch.allclose(deviation(0.5), deviation(1.0) / 2, rtol=1e-4)
+
+
 def test_samples_and_seeds_differ(trace: Trace) -> None:
     batch = next(iter(sample_structures(trace, PLAIN, Scatter())))
     other = next(iter(sample_structures(trace, replace(PLAIN, seed=6), Scatter())))
@@ -172,6 +182,8 @@ def test_cysteines_named_as_bonded_are_bonded(tmp_path: Path) -> None:
     [
         ({"samples": 0}, r"`samples`: expected at least 1, got 0"),
         ({"steps": 0}, r"`steps`: expected at least 1, got 0"),
+        ({"noise_scale": -0.1}, r"`noise_scale`: expected a number from 0 to 1, got -0.1"),
+        ({"noise_scale": float("nan")}, r"`noise_scale`: expected a number from 0 to 1, got nan"),
         ({"solver": "rk4"}, r"`solver`: expected one of euler, heun, got 'rk4'"),
         ({"on_bad_frame": "ignore"}, r"`on_bad_frame`: expected one of stop, skip, report, got 'ignore'"),
         ({"frames": (5, 2, 1)}, r"`frames`: expected 0 <= start < stop and step >= 1, got \(5, 2, 1\)"),
