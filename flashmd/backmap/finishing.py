@@ -28,6 +28,20 @@ _LARGEST_SEED = 0x7FFF_FFFF
 _ENERGIES: tuple[tuple[ForceFieldName, str], ...] = (("amber14-gbn2", "amber14_gbn2"), ("charmm36", "charmm36"))
 
 
+def check_force_fields(trace: Trace, options: BackmapOptions) -> None:
+    """Refuse, before any structure is drawn, what no force field can evaluate, where one is needed.
+
+    Raises:
+        ValueError: a piece of chain has a single residue.
+        MissingDependencyError: OpenMM is not installed.
+    """
+    if options.hydrogens or options.md_check:
+        from flashmd.backmap.force_fields.molecule import openmm_app, refuse_lone
+
+        openmm_app()
+        refuse_lone(trace.chains)
+
+
 class Finisher:
     """Finishes the structures of one run.
 
@@ -52,7 +66,7 @@ class Finisher:
     def finish(self, batch: Structures) -> tuple[np.ndarray[Any, Any], list[dict[str, Cell]]]:
         """Return the positions to write, [n, n_atoms, 3] in nm, and a row of the table for each structure."""
         stages = {"raw": batch.raw, "relaxed": batch.positions} if self._options.relax else {"raw": batch.raw}
-        columns: dict[str, list[Cell]] = {}
+        columns: dict[str, list[Cell]] = {"redrawn": list(batch.redrawn.tolist())}
         positions = heavy_positions(self._trace.chains, batch.positions, batch.oxt)
         for stage, structures in stages.items():
             columns |= {f"{stage}_{key}": values for key, values in self._measure(structures, batch).items()}

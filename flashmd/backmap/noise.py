@@ -87,13 +87,22 @@ class NoiseStreams:
         self._last = (frame, fresh)
         return fresh
 
+    def again(self, frame: int, sample: int, attempt: int) -> Tensor:
+        """Return other noise for one structure, [n_residues, 14, 3]; each residue has a stream of its own.
+
+        Args:
+            frame: of the structure; with "shared" noise, all frames have the same.
+            sample: of the structure.
+            attempt: from 1; the noise of `draw` is that of attempt 0.
+        """
+        return self._normal(_SHARED if self._coherence == "shared" else frame, sample, attempt)
+
     def _fresh(self, frame: int) -> Tensor:
-        residues = torch.arange(self._n_residues)
-        rows = [
-            philox_normal(structure_seed(self._seed, frame, sample), residues, 0, 3 * N_SLOTS)
-            for sample in range(self._n_samples)
-        ]
-        return torch.stack(rows).view(self._n_samples, self._n_residues, N_SLOTS, 3)
+        return torch.stack([self._normal(frame, sample, 0) for sample in range(self._n_samples)])
+
+    def _normal(self, frame: int, sample: int, attempt: int) -> Tensor:
+        seed, residues = structure_seed(self._seed, frame, sample), torch.arange(self._n_residues)
+        return philox_normal(seed, residues, attempt, 3 * N_SLOTS).view(-1, N_SLOTS, 3)
 
 
 def _mix(state: int) -> int:

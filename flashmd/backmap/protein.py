@@ -55,16 +55,25 @@ def protein_residues(
         elif name is None:
             unknown.append(site.label)
         elif "CA" not in atoms:
-            bare.append(site.label)
+            bare.append(site)
         else:
             residues.append(ProteinResidue(site, name, _label(site.label, name, replacements, replaced), atoms))
     _refuse_unknown(unknown, what)
-    if bare:
-        fix = "add the atoms or delete the residues"
-        raise ValueError(message(f"{listed(bare)} of {what}", "a CA atom in each residue", "none", fix))
+    _refuse_bare(bare, what, all_of_them=not residues)
     if not residues:
         raise ValueError(message(what, "amino acids with CA atoms", "none", "pass a protein structure"))
     return residues, tuple(_notes(left_out, replaced))
+
+
+def _refuse_bare(bare: list[ResidueSites], what: str, *, all_of_them: bool) -> None:
+    if bare and all_of_them:
+        names = sorted({name for site in bare for name in site.atoms})
+        fix = "pass C-alpha positions; a bead elsewhere, such as at a centre of mass, cannot stand for one"
+        raise ValueError(message(what, "a CA atom in each residue", f"atoms named {listed(names)}", fix))
+    if bare:
+        fix = "add the atoms or delete the residues"
+        residues = listed([site.label for site in bare])
+        raise ValueError(message(f"{residues} of {what}", "a CA atom in each residue", "none", fix))
 
 
 def listed(items: list[ResidueLabel] | list[str]) -> str:

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from flashmd import __version__
 from flashmd.backmap.chains import Chains
-from flashmd.backmap.finishing import Finisher
+from flashmd.backmap.finishing import Finisher, check_force_fields
 from flashmd.backmap.options import BackmapOptions
 from flashmd.backmap.outputs import Cell, OutputFiles, RunWriter
 from flashmd.backmap.progress import SampleProgress
 from flashmd.backmap.sampling import BadFrame, Sampler, Structures, sample_structures
 from flashmd.backmap.shipped import open_model
 from flashmd.backmap.trace import Trace, read_trace
+from flashmd.errors import message
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def backmap(
 
     Raises:
         ValueError: the input or the choices do not fit, or an output exists; nothing has been written then.
+        MissingDependencyError: hydrogens or dynamics were asked for, and OpenMM is not installed.
         BadFrameError: a frame is not that of a protein, and `on_bad_frame` is "stop".
         OutputError: the disk is full; what was written before is complete.
 
@@ -91,6 +93,7 @@ def backmap(
     """
     chosen = options or BackmapOptions()
     trace = structure if isinstance(structure, Trace) else _read(structure, trajectory, chosen)
+    check_force_fields(trace, chosen)
     sampler = model if model is not None else open_model(chosen.model, chosen.device)
     paths = None
     if output is not None:
@@ -98,6 +101,8 @@ def backmap(
         paths.check([Path(each) for each in (structure, trajectory) if isinstance(each, str | PathLike)], overwrite)
     run = _Run(trace, chosen, paths)
     total = None if trace.n_frames is None else _count(trace.n_frames, chosen) * chosen.samples
+    if total == 0:
+        raise _no_frames(trace, chosen)
     try:
         with SampleProgress(total, console) as progress:
             for batch in sample_structures(trace, chosen, sampler):
@@ -105,6 +110,8 @@ def backmap(
                 progress.advance(len(batch.frames))
     finally:
         run.close()
+    if not run.has_frames:
+        raise _no_frames(trace, chosen)
     return run.result()
 
 
@@ -120,6 +127,11 @@ class _Run:
         self._columns: dict[str, array[float]] = defaultdict(lambda: array("d"))
         self._faults: Counter[str] = Counter()
         self._n_structures = 0
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether there was any frame, good or bad."""
+        return bool(self._n_structures or self._bad)
 
     def take(self, batch: Structures) -> None:
         if self._finisher is None:
@@ -197,6 +209,14 @@ def _read(structure: Any, trajectory: str | PathLike[str] | None, options: Backm
 def _count(n_frames: int, options: BackmapOptions) -> int:
     start, stop, step = options.frames
     return len(range(start, n_frames if stop is None else min(stop, n_frames), step))
+
+
+def _no_frames(trace: Trace, options: BackmapOptions) -> ValueError:
+    start, stop, step = options.frames
+    chosen = f"{start}:{'' if stop is None else stop}:{step}"
+    there = "" if trace.n_frames is None else f" of {trace.n_frames}"
+    fix = "choose others with `--frames` (`frames`); they are counted from 0"
+    return ValueError(message(trace.name, f"frames among {chosen}", f"none{there}", fix))
 
 
 def _row(frame: int, sample: int | None, time: float, fault: str) -> dict[str, Cell]:

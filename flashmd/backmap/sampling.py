@@ -17,6 +17,7 @@ from flashmd.backmap.chains import Chains
 from flashmd.backmap.noise import NoiseStreams
 from flashmd.backmap.options import BackmapOptions
 from flashmd.backmap.physics import Guidance, disulfides, finish_termini
+from flashmd.backmap.redraw import redraw_pierced
 from flashmd.backmap.residues import N_SLOTS, SLOT_CA
 from flashmd.backmap.trace import Trace, TraceFrames
 from flashmd.errors import BadFrameError, message
@@ -72,6 +73,7 @@ class Structures:
         raw: [n, n_residues, 14, 3], nm, as the flow ends.
         positions: [n, n_residues, 14, 3], nm, relaxed where that was asked for, else the raw ones.
         oxt: [n, n_residues, 3], nm, second oxygen at the ends of segments.
+        redrawn: [n], int64, residues that were drawn again because a bond passed through a ring.
         disulfides: pairs of residues with a bond between their SG.
         bad: frames found bad since the batch before.
     """
@@ -83,6 +85,7 @@ class Structures:
     raw: Tensor
     positions: Tensor
     oxt: Tensor
+    redrawn: Tensor
     disulfides: tuple[tuple[int, int], ...]
     bad: tuple[BadFrame, ...]
 
@@ -113,12 +116,12 @@ def sample_structures(trace: Trace, options: BackmapOptions, model: Sampler) -> 
     Raises:
         BadFrameError: a frame is not that of a protein, and `on_bad_frame` is "stop".
     """
-    builder = _Builder(trace, options, model)
-    size = max(1, options.batch_atoms // trace.chains.n_atoms)
-    waiting, bad = _Waiting([], [], [], [], [], []), []
     streams = NoiseStreams(
         options.seed, options.samples, trace.chains.n_residues, options.coherence, options.correlation
     )
+    builder = _Builder(trace, options, model, streams)
+    size = max(1, options.batch_atoms // trace.chains.n_atoms)
+    waiting, bad = _Waiting([], [], [], [], [], []), []
     for piece, row in _chosen(trace, options):
         frame, time, fault = int(piece.index[row]), float(piece.times[row]), piece.faults[row]
         if fault:
@@ -161,8 +164,8 @@ def _judge(trace: Trace, options: BackmapOptions, bad: BadFrame, positions: Tens
 class _Builder:
     """Turns waiting frames into structures."""
 
-    def __init__(self, trace: Trace, options: BackmapOptions, model: Sampler) -> None:
-        self._trace, self._options, self._model = trace, options, model
+    def __init__(self, trace: Trace, options: BackmapOptions, model: Sampler, streams: NoiseStreams) -> None:
+        self._trace, self._options, self._model, self._streams = trace, options, model, streams
         self._guidance: Guidance | None = None
         self._pairs: tuple[tuple[int, int], ...] | None = None
 
@@ -172,7 +175,8 @@ class _Builder:
         given = torch.stack(waiting.positions).to(self._options.device)
         if self._pairs is None:
             self._pairs = self._bonded_cysteines(given[:1, :, SLOT_CA])
-        raw = self._draw(given, waiting)
+            self._guidance = self._guide(self._trace.known)
+        raw, redrawn = self._draw(given, waiting)
         relaxed = self._relax(raw) if self._options.relax else raw
         _, oxt = finish_termini(self._trace.chains, relaxed)
         return Structures(
@@ -183,6 +187,7 @@ class _Builder:
             raw.cpu(),
             relaxed.cpu(),
             oxt.cpu(),
+            redrawn,
             self._pairs,
             tuple(bad),
         )
@@ -193,24 +198,47 @@ class _Builder:
         named = {index for index, label in enumerate(self._trace.chains.labels) if label.name == "CYX"}
         return tuple(pair for pair in found if self._options.disulfides or named.issuperset(pair))
 
-    def _draw(self, given: Tensor, waiting: _Waiting) -> Tensor:
+    def _guide(self, known: Tensor) -> Guidance | None:
+        terms = self._options.physics
+        return Guidance(self._trace.chains, known, terms=terms, disulfides=self._pairs or ()) if terms else None
+
+    def _draw(self, given: Tensor, waiting: _Waiting) -> tuple[Tensor, Tensor]:
+        """Return structures, and how many of their residues were drawn again because of a ring."""
+        trace = self._trace
+        centroids = torch.stack(waiting.centroids) if bool(trace.centroid_known.any()) else None
+        noise = self._options.noise_scale * torch.stack(waiting.noise)
+        drawn = self._sample(given, trace.known, noise, centroids, self._guidance)
+        if "rings" not in self._options.physics:
+            return drawn, torch.zeros(len(drawn), dtype=torch.int64)
+
+        def again(row: int, structure: Tensor, chosen: Tensor, attempt: int) -> Tensor:
+            # Noise that was made small would lead to the same place again.
+            noise = self._streams.again(waiting.frames[row], waiting.samples[row], attempt)[None]
+            known = trace.known | (trace.chains.mask & ~chosen[:, None])
+            own = None if centroids is None else centroids[row : row + 1]
+            return self._sample(structure, known, noise, own, self._guide(known))
+
+        return redraw_pierced(trace.chains, drawn, again, disulfides=self._pairs or ())
+
+    def _sample(
+        self, given: Tensor, known: Tensor, noise: Tensor, centroids: Tensor | None, guidance: Guidance | None
+    ) -> Tensor:
+        """Draw what is not known; ends of chains are built by geometry."""
         trace, options = self._trace, self._options
-        has_centroid = trace.centroid_known if bool(trace.centroid_known.any()) else None
-        if options.physics and self._guidance is None:
-            self._guidance = Guidance(trace.chains, trace.known, terms=options.physics, disulfides=self._pairs or ())
+        open_residues = (trace.chains.mask & ~known).any(1)
         drawn = self._model.sample(
             trace.chains,
             given,
-            trace.known,
-            noise=options.noise_scale * torch.stack(waiting.noise).to(options.device),
-            centroids=None if has_centroid is None else torch.stack(waiting.centroids).to(options.device),
-            has_centroid=has_centroid,
+            known,
+            noise=noise.to(options.device),
+            centroids=None if centroids is None else centroids.to(options.device),
+            has_centroid=None if centroids is None else trace.centroid_known & open_residues,
             steps=options.steps,
             solver=options.solver,
-            guidance=self._guidance,
+            guidance=guidance,
         )
         ended, _ = finish_termini(trace.chains, drawn)
-        return torch.where(trace.known[:, :, None].to(given.device), given, ended)
+        return torch.where(known[:, :, None].to(given.device), given, ended)
 
     def _relax(self, raw: Tensor) -> Tensor:
         from flashmd.backmap.physics import relax
@@ -220,4 +248,4 @@ class _Builder:
 
 def _only_bad(trace: Trace, bad: list[BadFrame]) -> Structures:
     index, none = torch.empty(0, dtype=torch.int64), torch.empty(0, trace.chains.n_residues, N_SLOTS, 3)
-    return Structures(index, index, index.double(), none, none, none, none[:, :, 0], (), tuple(bad))
+    return Structures(index, index, index.double(), none, none, none, none[:, :, 0], index, (), tuple(bad))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flashmd.backmap.model import BackmapModel
+from flashmd.devices import open_device
 from flashmd.errors import CheckpointError, message
 
 _PREFIX = "backmap_"
@@ -35,5 +36,7 @@ def open_model(name: str, device: str = "cpu") -> BackmapModel:
 
     Raises:
         CheckpointError: there is no such model, or it cannot be read.
+        ValueError: torch does not find the device.
     """
-    return BackmapModel.load(find_model(name)).to(device)
+    chosen = open_device(device)
+    return BackmapModel.load(find_model(name)).to(chosen)

@@ -30,7 +30,10 @@ def backmap(
     structure: Annotated[
         Path, typer.Argument(metavar="INPUT", help="PDB or mmCIF file, another topology, or the folder of a run.")
     ],
-    trajectory: Annotated[Path | None, typer.Argument(help="XTC, DCD, TRR or HDF5 file of the atoms of INPUT.")] = None,
+    trajectory: Annotated[
+        Path | None,
+        typer.Argument(metavar="[TRAJECTORY]", help="XTC, DCD, TRR, HDF5 or PDB file of the atoms of INPUT."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="PDB, mmCIF, XTC, DCD or HDF5 file; left out for the folder of a run."),
@@ -71,7 +74,7 @@ def backmap(
     without: Annotated[
         list[str] | None, typer.Option(metavar="TERM", help="Leave out a physical term of the flow, or `all`.")
     ] = None,
-    model: Annotated[str, typer.Option(help="Model: name of a shipped one, or a file.")] = "default",
+    model: Annotated[str, typer.Option(help="Model: default, adjoint, or a file.")] = "default",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     temperature: Annotated[
         str | None, typer.Option(help="Of a run folder, the nearest temperature; the lowest by default.")
@@ -149,6 +152,10 @@ def _terms(left_out: list[str]) -> tuple[str, ...]:
     return () if "all" in left_out else tuple(term for term in TERMS if term not in left_out)
 
 
+def _counted(structures: int) -> str:
+    return f"{structures} structure{'' if structures == 1 else 's'}"
+
+
 def _report(result: BackmapResult) -> None:
     for note in result.notes:
         typer.echo(note)
@@ -164,7 +171,7 @@ def _report(result: BackmapResult) -> None:
         failed = result.faults.get("md_fault", 0)
         typer.echo(f"short dynamics: {result.n_structures - failed} of {result.n_structures} structures passed")
     for column, count in result.faults.items():
-        typer.echo(f"{count} structures with an entry in the column {column}", err=True)
+        typer.echo(f"{_counted(count)} with an entry in the column {column}", err=True)
     if result.files is not None:
-        names = ", ".join(str(path) for path in result.files.all)
-        typer.echo(f"wrote {result.n_structures} structures: {names}")
+        names = ", ".join(str(path) for path in result.files.all if path.exists())
+        typer.echo(f"wrote {_counted(result.n_structures)}: {names}")

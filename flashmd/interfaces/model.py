@@ -16,6 +16,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from flashmd.devices import open_device
 from flashmd.errors import CheckpointError, message
 from flashmd.potential import Potential, SchNetPotential, load
 from flashmd.potential.checkpoint import model_hash, resolve
@@ -127,7 +128,7 @@ def open_model(
     """
     if backend not in BACKENDS:
         raise ValueError(message("`backend`", f"one of {', '.join(BACKENDS)}", repr(backend), "choose one of these"))
-    options = ModelOptions(_dtype_of(dtype), _device_of(device), backend)
+    options = ModelOptions(_dtype_of(dtype), open_device(device), backend)
     if isinstance(model, Potential):
         own = copy.deepcopy(model).to(device=options.device, dtype=options.dtype).eval()
         return LoadedModel(own, options, None)
@@ -175,14 +176,3 @@ def _dtype_of(dtype: str | torch.dtype) -> torch.dtype:
     if chosen is None or chosen not in DTYPES.values():
         raise ValueError(message("`dtype`", "'float32' or 'float64'", repr(dtype), "choose one of the two"))
     return chosen
-
-
-def _device_of(name: str | torch.device) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        fix = "pass `device='cpu'`, or install a torch that finds the device"
-        raise ValueError(message("`device`", "a device that torch can use", f"{name!r} ({reason})", fix)) from None
-    return device

@@ -15,6 +15,7 @@ from torch import Tensor
 from flashmd.cg.beads import CA_TYPES, FIVE_BEAD_TYPES
 from flashmd.cg.mapping import CGStructure, map_structure
 from flashmd.cg.topology import build_system
+from flashmd.devices import open_device
 from flashmd.errors import ConfigurationError, ToleranceNotMetError, message
 from flashmd.md.config import RunConfig
 from flashmd.md.plan import RunPlan
@@ -63,14 +64,11 @@ def _compile(model: Potential, system: System, config: RunConfig) -> CompiledPot
 
 def _device(name: str) -> torch.device:
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        fix = "write `device: cpu`, or install a torch that finds the device"
-        expected, got = "a device that torch can use", f"{name!r} ({reason})"
-        raise ConfigurationError(message("key `device`", expected, got, fix)) from None
-    return device
+        return open_device(
+            name, what="key `device`", fix="write `device: cpu`, or install a torch that finds the device"
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def _map(path: Path, config: RunConfig) -> CGStructure:

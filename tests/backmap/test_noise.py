@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from flashmd.backmap.noise import NoiseStreams, structure_seed
+from flashmd.backmap.noise import Coherence, NoiseStreams, structure_seed
 
 
 def test_structures_have_seeds_of_their_own() -> None:
@@ -35,6 +35,18 @@ def test_shared_noise_is_the_same_in_every_frame_whichever_comes_first() -> None
     assert torch.equal(first.draw(5), kept)
     assert torch.equal(later.draw(9), kept)
     assert not torch.equal(kept[0], kept[1])
+
+
+@pytest.mark.parametrize("coherence", ["none", "shared", "ou"])
+def test_each_try_has_noise_of_its_own_that_no_draw_changes(coherence: Coherence) -> None:
+    streams, other = NoiseStreams(1, 2, 3, coherence), NoiseStreams(1, 2, 3, coherence)
+    other.draw(0)
+    again = streams.again(4, 1, 1)
+    assert torch.equal(other.again(4, 1, 1), again)
+    for frame, sample, attempt in ((4, 1, 2), (4, 0, 1)):
+        assert not torch.equal(streams.again(frame, sample, attempt), again)
+    assert torch.equal(streams.again(5, 1, 1), again) == (coherence == "shared")
+    assert not torch.equal(streams.draw(4)[1], again)
 
 
 @pytest.mark.parametrize("stride", [1, 5])

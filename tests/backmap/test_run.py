@@ -16,7 +16,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from flashmd.backmap import BackmapOptions, BackmapResult, backmap, read_trace, trace_from_positions
+from flashmd.backmap import BackmapOptions, BackmapResult, backmap, open_model, read_trace, trace_from_positions
 from flashmd.backmap.finishing import Finisher
 from flashmd.errors import BadFrameError, CheckpointError, OutputError
 from tests.backmap.files import SEQUENCE, TWO_CHAINS, helix, write_trace
@@ -111,6 +111,35 @@ def test_the_input_is_never_overwritten(models: Path, tmp_path: Path, output: st
 def test_an_output_of_another_kind_is_refused(models: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected one of \.pdb, \.cif, \.xtc, \.dcd, \.h5, got suffix '\.txt'"):
         backmap(models, output=tmp_path / "aa.txt", options=PLAIN, model=Scatter())
+
+
+@pytest.mark.parametrize("choice", ["hydrogens", "md_check"])
+def test_a_piece_of_one_residue_is_refused_before_work_where_a_force_field_is_needed(
+    tmp_path: Path, choice: str
+) -> None:
+    pytest.importorskip("openmm")
+    trace = trace_from_positions(["GAWKP", "Y"], torch.tensor(helix(6) / 10.0).float())
+    model, options = Scatter(), replace(ONE, **{choice: True})
+    with pytest.raises(ValueError, match=r"pieces of chain: expected two residues or more, got single ones: B:TYR1"):
+        backmap(trace, output=tmp_path / "aa.pdb", options=options, model=model)
+    assert model.sizes == []
+    assert list(tmp_path.iterdir()) == []
+    assert backmap(trace, options=ONE, model=model).n_structures == 1
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_frames_beyond_the_end_are_refused(models: Path, tmp_path: Path, in_memory: bool) -> None:
+    source = mdtraj.load(str(models)) if in_memory else models
+    options, there = replace(ONE, frames=(5, 9, 2)), " of 5" if in_memory else ""
+    with pytest.raises(ValueError, match=rf"expected frames among 5:9:2, got none{there}\. .*`--frames`"):
+        backmap(source, output=tmp_path / "aa.pdb", options=options, model=Scatter())
+    assert [path.name for path in tmp_path.iterdir()] == ["cg.pdb"]
+
+
+@pytest.mark.parametrize("device", ["teapot", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(ValueError, match=rf"`device`: expected a device that torch can use, got '{device}'"):
+        open_model("default", device)
 
 
 def test_a_bad_frame_leaves_what_was_written_readable(tmp_path: Path) -> None:

@@ -38,6 +38,14 @@ def test_a_residue_without_ca_is_named(tmp_path: Path) -> None:
         read_trace(path)
 
 
+def test_beads_that_are_not_at_ca_are_named(tmp_path: Path) -> None:
+    path = write_trace(tmp_path / "martini.pdb", atom="BB")
+    with pytest.raises(
+        ValueError, match=r"martini\.pdb`: expected a CA atom .*got atoms named BB\. .*C-alpha positions"
+    ):
+        read_trace(path)
+
+
 def test_a_file_without_protein_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "water.pdb"
     path.write_text(atom_line(1, "O", "HOH", "A", "1", (0, 0, 0)), encoding="utf-8")

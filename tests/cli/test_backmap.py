@@ -20,6 +20,8 @@ from flashmd.md.run_folder import trajectory_names
 from flashmd.xtc import encode_xtc
 from tests.backmap.files import SEQUENCE, helix, write_trace
 
+MODELS = Path(__file__).parents[2] / "data" / "models"
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
@@ -122,6 +124,19 @@ def test_words_that_do_not_fit_are_refused(model: Path, folder: Path, tmp_path: 
     assert "expected one input, got a folder and" in refused(folder, cg, "--model", model)
     assert "`--without`: expected `all` or one of bonds" in refused(*words, "--without", "gravity")
     assert "`--frames`: expected START:STOP:STEP" in refused(*words, "--frames", "x")
+
+
+def test_help_names_the_shipped_models() -> None:
+    shipped = [path.stem.removeprefix("backmap_") for path in MODELS.glob("backmap_*.safetensors")]
+    output = run("--help")
+    assert shipped
+    for name in shipped:
+        assert name in output
+
+
+def test_a_single_structure_is_counted_as_one(model: Path, tmp_path: Path) -> None:
+    words = (write_trace(tmp_path / "cg.pdb"), "-o", tmp_path / "aa.pdb", "--model", model, "--steps", 2)
+    assert "wrote 1 structure: " in run(*words, "--without", "all")
 
 
 def test_a_sequence_and_a_file_give_the_same_chains(tmp_path: Path) -> None:

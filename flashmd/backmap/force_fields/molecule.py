@@ -136,7 +136,7 @@ def topology_of(atoms: AllAtoms) -> Any:
         ValueError: a piece of chain has a single residue.
     """
     app = openmm_app()
-    _refuse_lone(atoms)
+    refuse_lone(atoms.chains)
     topology = app.Topology()
     joined, labels = atoms.chains.joined.tolist(), atoms.chains.labels
     residues: list[Any] = []
@@ -193,10 +193,15 @@ def as_frames(positions: Tensor, n_atoms: int) -> NDArray[np.float64]:
     return np.asarray(positions.detach().cpu().double().numpy())
 
 
-def _refuse_lone(atoms: AllAtoms) -> None:
-    joined = atoms.chains.joined
+def refuse_lone(chains: Chains) -> None:
+    """Refuse chains of which a force field has no residue.
+
+    Raises:
+        ValueError: a piece of chain has a single residue.
+    """
+    joined = chains.joined
     lone = ~joined & ~torch.cat([joined.new_zeros(1), joined[:-1]])
     if bool(lone.any()):
-        names = ", ".join(str(atoms.chains.labels[i]) for i in lone.nonzero()[:, 0].tolist())
+        names = ", ".join(str(chains.labels[i]) for i in lone.nonzero()[:, 0].tolist())
         fix = "leave those residues out: a force field has no residue with two charged ends"
         raise ValueError(message("pieces of chain", "two residues or more", f"single ones: {names}", fix))

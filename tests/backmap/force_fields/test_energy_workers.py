@@ -27,6 +27,13 @@ def peptide(frames: int = 3) -> tuple[AllAtoms, Tensor]:
     return atoms, (0.3 * lattice + 0.02 * noise)[:, : atoms.n_atoms]
 
 
+def test_a_piece_of_one_residue_is_refused() -> None:
+    atoms = all_atoms(Chains.from_sequence(["GA", "G"]))
+    expected = r"pieces of chain: expected two residues or more, got single ones: B:GLY1"
+    with EnergyWorkers("amber14-gbn2") as workers, pytest.raises(ValueError, match=expected):
+        workers(atoms, torch.zeros(1, atoms.n_atoms, 3))
+
+
 def test_gradient_is_that_of_the_energy() -> None:
     atoms, positions = peptide(1)
     positions, step = positions.double(), 1e-6
