@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -36,6 +36,31 @@ def read_yaml(path: Path, *, example: str) -> dict[str, Any]:
         fix = f"start it with for example `{example}`"
         raise ConfigurationError(message(f"configuration {path}", "keys and values", type(data).__name__, fix))
     return data
+
+
+_Schema = TypeVar("_Schema", bound=BaseModel)
+
+
+def load_checked(path: str | Path, schema: type[_Schema], *, example: str, inputs: Sequence[str]) -> _Schema:
+    """Read and check a configuration file.
+
+    Args:
+        path: YAML file.
+        schema: what it must hold.
+        example: a first line to suggest where the file holds no mapping.
+        inputs: keys of paths that start from the folder of the file where they are relative.
+
+    Raises:
+        ConfigurationError: the file is absent or not YAML, a key is unknown, missing or malformed.
+    """
+    path = Path(path)
+    data = read_yaml(path, example=example)
+    try:
+        config = schema.model_validate(data)
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {explain(error, schema)}") from None
+    base = path.resolve().parent
+    return config.model_copy(update={key: base / getattr(config, key) for key in inputs})
 
 
 def explain(error: ValidationError, schema: type[BaseModel], *, also: Sequence[str] = (), prefix: str = "") -> str:

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from flashmd.backmap.atom_network import AtomNetwork, AtomNetworkConfig, ca_prior
@@ -23,6 +22,7 @@ from flashmd.backmap.prior import ResiduePrior
 from flashmd.backmap.residues import N_SLOTS, SLOT_CA
 from flashmd.errors import CheckpointError, message
 from flashmd.files import write_atomically
+from flashmd.tensor_files import read_tensors
 
 FORMAT = "flashmd-backmap-1"
 _KINDS: dict[type[NetworkConfig | AtomNetworkConfig], str] = {NetworkConfig: "residues", AtomNetworkConfig: "atoms"}
@@ -176,15 +176,9 @@ class BackmapModel(nn.Module):
         Raises:
             CheckpointError: the file is missing, damaged or holds something else.
         """
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-        except (OSError, SafetensorError) as error:
-            fix = "pass a file written by `flashmd train-backmap`"
-            raise CheckpointError(message(f"model {path}", "a readable safetensors file", str(error), fix)) from None
+        fix = "pass a file written by `flashmd train-backmap`"
+        metadata, tensors = read_tensors(path, what="model", expected="a readable safetensors file", fix=fix)
         if metadata.get("format") != FORMAT:
-            fix = "pass a file written by `flashmd train-backmap`"
             got = f"format {metadata.get('format')!r}"
             raise CheckpointError(message(f"model {path}", f"a backmapping model ({FORMAT})", got, fix))
         sizes = json.loads(metadata["config"])

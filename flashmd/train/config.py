@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from flashmd.configuration import explain, read_yaml
+from flashmd.configuration import explain, load_checked
 from flashmd.errors import ConfigurationError, message
 from flashmd.nn import SchNetConfig
 from flashmd.train.epochs import TrainingSettings
@@ -191,10 +191,7 @@ def load_config(path: str | Path) -> TrainConfig:
     Raises:
         ConfigurationError: the file is absent or not YAML, a key is unknown, missing or malformed.
     """
-    path = Path(path)
-    data = read_yaml(path, example="dataset: chignolin_ca.npz")
-    config = parse_config(data, source=str(path))
-    return config.model_copy(update={"dataset": path.resolve().parent / config.dataset})
+    return load_checked(path, TrainConfig, example="dataset: chignolin_ca.npz", inputs=("dataset",))
 
 
 def parse_config(data: Mapping[str, Any], source: str = "the configuration") -> TrainConfig:

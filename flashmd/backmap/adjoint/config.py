@@ -15,11 +15,9 @@ from pydantic import (
     PlainSerializer,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
 )
 
-from flashmd.configuration import explain, read_yaml
-from flashmd.errors import ConfigurationError
+from flashmd.configuration import load_checked
 from flashmd.units import parse_quantity
 
 
@@ -108,12 +106,6 @@ def load_config(path: str | Path) -> PostTraining:
     Raises:
         ConfigurationError: the file is absent or not YAML, a key is unknown, missing or malformed.
     """
-    path = Path(path)
-    data = read_yaml(path, example="model: runs/backmap/model.safetensors")
-    try:
-        config = PostTraining.model_validate(data)
-    except ValidationError as error:
-        raise ConfigurationError(f"{path}: {explain(error, PostTraining)}") from None
-    base = path.resolve().parent
-    inputs = {key: base / getattr(config, key) for key in ("model", "data", "validation")}
-    return config.model_copy(update=inputs)
+    return load_checked(
+        path, PostTraining, example="model: runs/backmap/model.safetensors", inputs=("model", "data", "validation")
+    )

@@ -8,16 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from flashmd.backmap.model import BackmapModel
-from flashmd.errors import CheckpointError, message
+from flashmd.backmap.saved_state import StateKind, load_moments_, moments
 from flashmd.files import write_atomically
 
-_FORMAT = "flashmd-backmap-post-training-1"
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_KIND = StateKind("flashmd-backmap-post-training-1", "post-training", "start", "model, data and settings")
 AGAIN = "start the post-training again: it continues from the last state it wrote"
 
 
@@ -102,10 +100,9 @@ class PostState:
         tensors = {f"average.{name}": value.contiguous() for name, value in self.average.items()}
         for name, parameter in self.model.network.named_parameters():
             tensors[f"model.{name}"] = parameter.detach().contiguous()
-            moments = self.optimizer.state.get(parameter, {})
-            tensors |= {f"{key}.{name}": moments[key].contiguous() for key in _MOMENTS if key in moments}
+        tensors |= moments(self.optimizer, self.model.network)
         header = {
-            "format": _FORMAT,
+            "format": _KIND.format,
             "fingerprint": fingerprint,
             "step": str(self.step),
             "curve": json.dumps([asdict(point) for point in self.curve]),
@@ -118,22 +115,10 @@ class PostState:
         Raises:
             CheckpointError: the file is damaged or belongs to another post-training.
         """
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-        except (OSError, SafetensorError) as error:
-            fix = "delete it to start from the beginning"
-            raise CheckpointError(message(f"state {path}", "a readable file", str(error), fix)) from None
-        if header.get("format") != _FORMAT or header.get("fingerprint") != fingerprint:
-            fix = "choose another `output`, or restore the model, data and settings it was started with"
-            raise CheckpointError(
-                message(f"state {path}", "the state of this post-training", "that of another one", fix)
-            )
+        header, tensors = _KIND.read(path, fingerprint)
         for name, parameter in self.model.network.named_parameters():
             parameter.data.copy_(tensors[f"model.{name}"])
             self.average[name] = tensors[f"average.{name}"]
-            if f"exp_avg.{name}" in tensors:
-                self.optimizer.state[parameter] = {key: tensors[f"{key}.{name}"] for key in _MOMENTS}
+        load_moments_(self.optimizer, self.model.network, tensors)
         self.step = int(header["step"])
         self.curve = [PostPoint(**point) for point in json.loads(header["curve"])]

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from flashmd.backmap.atom_network import AtomNetworkConfig
 from flashmd.backmap.network import NetworkConfig
-from flashmd.configuration import explain, read_yaml
-from flashmd.errors import ConfigurationError
+from flashmd.configuration import load_checked
 
 
 class _Section(BaseModel):
@@ -103,11 +102,4 @@ def load_config(path: str | Path) -> BackmapTraining:
     Raises:
         ConfigurationError: the file is absent or not YAML, a key is unknown, missing or malformed.
     """
-    path = Path(path)
-    data = read_yaml(path, example="data: train_chains.npz")
-    try:
-        config = BackmapTraining.model_validate(data)
-    except ValidationError as error:
-        raise ConfigurationError(f"{path}: {explain(error, BackmapTraining)}") from None
-    base = path.resolve().parent
-    return config.model_copy(update={"data": base / config.data, "validation": base / config.validation})
+    return load_checked(path, BackmapTraining, example="data: train_chains.npz", inputs=("data", "validation"))

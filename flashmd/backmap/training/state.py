@@ -7,16 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from flashmd.backmap.model import BackmapModel
-from flashmd.errors import CheckpointError, message
+from flashmd.backmap.saved_state import StateKind, load_moments_, moments
 from flashmd.files import write_atomically
 
-_FORMAT = "flashmd-backmap-training-1"
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_KIND = StateKind("flashmd-backmap-training-1", "training", "train", "data, network, batches and seed")
 AGAIN = "start the training again: it continues from the last state it wrote"
 
 
@@ -99,12 +97,10 @@ def save_state(state: TrainingState, path: Path, fingerprint: str) -> None:
     """
     tensors = {f"model.{name}": value.detach().contiguous() for name, value in state.model.state_dict().items()}
     tensors |= {f"average.{name}": value.contiguous() for name, value in state.average.items()}
-    for name, parameter in state.model.network.named_parameters():
-        moments = state.optimizer.state.get(parameter, {})
-        tensors |= {f"{key}.{name}": moments[key].contiguous() for key in _MOMENTS if key in moments}
+    tensors |= moments(state.optimizer, state.model.network)
     counters = {"step": state.step, "epoch": state.epoch, "batch": state.batch}
     header = {
-        "format": _FORMAT,
+        "format": _KIND.format,
         "fingerprint": fingerprint,
         "counters": json.dumps(counters),
         "curve": json.dumps([vars(point) for point in state.curve]),
@@ -118,21 +114,10 @@ def load_state_(state: TrainingState, path: Path, fingerprint: str) -> None:
     Raises:
         CheckpointError: the file is damaged or belongs to another training.
     """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
-    except (OSError, SafetensorError) as error:
-        fix = "delete it to train from the beginning"
-        raise CheckpointError(message(f"state {path}", "a readable file", str(error), fix)) from None
-    if header.get("format") != _FORMAT or header.get("fingerprint") != fingerprint:
-        fix = "choose another `output`, or restore the data, network, batches and seed it was started with"
-        raise CheckpointError(message(f"state {path}", "the state of this training", "that of another one", fix))
+    header, tensors = _KIND.read(path, fingerprint)
     state.model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
     state.average = {name[8:]: value for name, value in tensors.items() if name.startswith("average.")}
-    for name, parameter in state.model.network.named_parameters():
-        if f"exp_avg.{name}" in tensors:
-            state.optimizer.state[parameter] = {key: tensors[f"{key}.{name}"] for key in _MOMENTS}
+    load_moments_(state.optimizer, state.model.network, tensors)
     for key, value in json.loads(header["counters"]).items():
         setattr(state, key, value)
     state.curve = [Point(**point) for point in json.loads(header["curve"])]
