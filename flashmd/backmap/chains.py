@@ -94,6 +94,10 @@ class Chains:
         """Names of the heavy atoms in flat order."""
         return [name for kind in self.types.tolist() for name in ATOMS[RESIDUES[kind]]]
 
+    def to(self, device: torch.device | str) -> Chains:
+        """Return the same chains with their tensors on a device."""
+        return Chains(self.types.to(device), self.joined.to(device), self.labels)
+
     def flatten(self, positions: Tensor) -> Tensor:
         """Return the filled slots of padded coordinates: [..., n_residues, 14, 3] to [..., n_atoms, 3]."""
         return positions[..., self.mask, :]

@@ -36,7 +36,7 @@ def redraw_pierced(
         positions: [n, n_residues, 14, 3], nm.
         redrawn: [n], int64, residues that are not those of `positions`.
     """
-    found = ring_penetrations(chains, positions.cpu(), disulfides=disulfides)
+    found = ring_penetrations(chains, positions, disulfides=disulfides)
     redrawn = torch.zeros(len(positions), dtype=torch.int64)
     result = positions.clone() if len(found.frame) else positions
     for row in found.frame.unique().tolist():
@@ -48,13 +48,12 @@ def _one(
     chains: Chains, structure: Tensor, row: int, draw: Draw, disulfides: Sequence[tuple[int, int]]
 ) -> tuple[Tensor, int]:
     """Return the best structure of all tries, [n_residues, 14, 3], and how many of its residues are new."""
-    found = ring_penetrations(chains, structure.cpu(), disulfides=disulfides)
-    new = torch.zeros(chains.n_residues, dtype=torch.bool)
+    found = ring_penetrations(chains, structure, disulfides=disulfides)
+    new = torch.zeros_like(chains.joined)
     for attempt in range(1, TRIES + 1):
         chosen = found.residues(1, chains.n_residues)[0]
-        drawn = draw(row, structure, chosen, attempt)
-        drawn = torch.where(chosen[:, None, None].to(drawn.device), drawn, structure)
-        left = ring_penetrations(chains, drawn.cpu(), disulfides=disulfides)
+        drawn = torch.where(chosen[:, None, None], draw(row, structure, chosen, attempt), structure)
+        left = ring_penetrations(chains, drawn, disulfides=disulfides)
         if len(left.frame) < len(found.frame):
             structure, found, new = drawn, left, new | chosen
         if not len(found.frame):

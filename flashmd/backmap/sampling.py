@@ -166,6 +166,9 @@ class _Builder:
 
     def __init__(self, trace: Trace, options: BackmapOptions, model: Sampler, streams: NoiseStreams) -> None:
         self._trace, self._options, self._model, self._streams = trace, options, model, streams
+        self._chains = trace.chains.to(options.device)
+        self._known = trace.known.to(options.device)
+        self._centroid_known = trace.centroid_known.to(options.device)
         self._guidance: Guidance | None = None
         self._pairs: tuple[tuple[int, int], ...] | None = None
 
@@ -175,10 +178,10 @@ class _Builder:
         given = torch.stack(waiting.positions).to(self._options.device)
         if self._pairs is None:
             self._pairs = self._bonded_cysteines(given[:1, :, SLOT_CA])
-            self._guidance = self._guide(self._trace.known)
+            self._guidance = self._guide(self._known)
         raw, redrawn = self._draw(given, waiting)
         relaxed = self._relax(raw) if self._options.relax else raw
-        _, oxt = finish_termini(self._trace.chains, relaxed)
+        _, oxt = finish_termini(self._chains, relaxed)
         return Structures(
             torch.tensor(waiting.frames),
             torch.tensor(waiting.samples),
@@ -194,56 +197,55 @@ class _Builder:
 
     def _bonded_cysteines(self, ca: Tensor) -> tuple[tuple[int, int], ...]:
         """Return pairs that the first frame allows: all, or those whose names say that they are bonded."""
-        found = disulfides(self._trace.chains, ca)
-        named = {index for index, label in enumerate(self._trace.chains.labels) if label.name == "CYX"}
+        found = disulfides(self._chains, ca)
+        named = {index for index, label in enumerate(self._chains.labels) if label.name == "CYX"}
         return tuple(pair for pair in found if self._options.disulfides or named.issuperset(pair))
 
     def _guide(self, known: Tensor) -> Guidance | None:
         terms = self._options.physics
-        return Guidance(self._trace.chains, known, terms=terms, disulfides=self._pairs or ()) if terms else None
+        return Guidance(self._chains, known, terms=terms, disulfides=self._pairs or ()) if terms else None
 
     def _draw(self, given: Tensor, waiting: _Waiting) -> tuple[Tensor, Tensor]:
         """Return structures, and how many of their residues were drawn again because of a ring."""
-        trace = self._trace
-        centroids = torch.stack(waiting.centroids) if bool(trace.centroid_known.any()) else None
+        centroids = torch.stack(waiting.centroids) if bool(self._centroid_known.any()) else None
         noise = self._options.noise_scale * torch.stack(waiting.noise)
-        drawn = self._sample(given, trace.known, noise, centroids, self._guidance)
+        drawn = self._sample(given, self._known, noise, centroids, self._guidance)
         if "rings" not in self._options.physics:
             return drawn, torch.zeros(len(drawn), dtype=torch.int64)
 
         def again(row: int, structure: Tensor, chosen: Tensor, attempt: int) -> Tensor:
             # Noise that was made small would lead to the same place again.
             noise = self._streams.again(waiting.frames[row], waiting.samples[row], attempt)[None]
-            known = trace.known | (trace.chains.mask & ~chosen[:, None])
+            known = self._known | (self._chains.mask & ~chosen[:, None])
             own = None if centroids is None else centroids[row : row + 1]
             return self._sample(structure, known, noise, own, self._guide(known))
 
-        return redraw_pierced(trace.chains, drawn, again, disulfides=self._pairs or ())
+        return redraw_pierced(self._chains, drawn, again, disulfides=self._pairs or ())
 
     def _sample(
         self, given: Tensor, known: Tensor, noise: Tensor, centroids: Tensor | None, guidance: Guidance | None
     ) -> Tensor:
         """Draw what is not known; ends of chains are built by geometry."""
-        trace, options = self._trace, self._options
-        open_residues = (trace.chains.mask & ~known).any(1)
+        options = self._options
+        open_residues = (self._chains.mask & ~known).any(1)
         drawn = self._model.sample(
-            trace.chains,
+            self._chains,
             given,
             known,
             noise=noise.to(options.device),
             centroids=None if centroids is None else centroids.to(options.device),
-            has_centroid=None if centroids is None else trace.centroid_known & open_residues,
+            has_centroid=None if centroids is None else self._centroid_known & open_residues,
             steps=options.steps,
             solver=options.solver,
             guidance=guidance,
         )
-        ended, _ = finish_termini(trace.chains, drawn)
-        return torch.where(known[:, :, None].to(given.device), given, ended)
+        ended, _ = finish_termini(self._chains, drawn)
+        return torch.where(known[:, :, None], given, ended)
 
     def _relax(self, raw: Tensor) -> Tensor:
         from flashmd.backmap.physics import relax
 
-        return relax(self._trace.chains, raw, self._trace.known, disulfides=self._pairs or ()).positions
+        return relax(self._chains, raw, self._known, disulfides=self._pairs or ()).positions
 
 
 def _only_bad(trace: Trace, bad: list[BadFrame]) -> Structures:

@@ -17,6 +17,7 @@ from flashmd.backmap.chains import Chains
 from flashmd.backmap.physics import ring_penetrations
 from flashmd.backmap.redraw import TRIES
 from flashmd.backmap.residues import SLOT_CA, SLOT_CB
+from tests.backmap.other_device import NAME, other_device
 from tests.backmap.threaded import threaded
 
 RINGS = BackmapOptions(seed=4, physics=("rings",))
@@ -35,7 +36,7 @@ class Threader:
     def sample(self, chains: Chains, positions: Tensor, known: Tensor, *, noise: Tensor, **rest: Any) -> Tensor:
         self.asked.append((len(positions), known, rest["guidance"]))
         drawn = positions + 0.1 * noise * ~known[:, :, None]
-        drawn[:, :2] = threaded()[1].float()
+        drawn[:, :2] = threaded()[1].to(drawn)
         for structure, numbers in zip(drawn, noise, strict=True):
             if self.beside(numbers):
                 structure[0, SLOT_CB:, 0] += ASIDE
@@ -88,6 +89,14 @@ def test_structures_do_not_depend_on_the_batch(trace: Trace, structures: int) ->
     batches = drawn(trace, Threader(by_noise), parts)
     assert torch.equal(torch.cat([batch.raw for batch in batches]), whole.raw)
     assert torch.equal(torch.cat([batch.redrawn for batch in batches]), whole.redrawn)
+
+
+def test_residues_are_drawn_again_on_the_device_of_the_computation(trace: Trace) -> None:
+    (expected,) = drawn(trace, Threader(by_noise))
+    with other_device():
+        (batch,) = drawn(trace, Threader(lambda noise: by_noise(noise.cpu())), replace(RINGS, device=NAME))
+    assert torch.equal(batch.redrawn, expected.redrawn)
+    assert torch.equal(batch.raw, expected.raw)
 
 
 def test_what_cannot_be_mended_stays_and_is_counted(trace: Trace, tmp_path: Path) -> None:
