@@ -1,4 +1,7 @@
-"""The programs that backmapping is compared with, each called by its own command on a C-alpha trace in a PDB file."""
+"""The programs that backmapping is compared with, each called by its own command on a C-alpha trace in a PDB file.
+
+A gap is the end of a chain in that file. cgback makes chains apart; PULCHRA takes all residues for one chain.
+"""
 
 import os
 import resource
@@ -6,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -51,7 +55,7 @@ def run(method: str, chains: Chains, trace: Tensor, seed: int) -> Timed:
 
     Args:
         method: a key of `COMMANDS`.
-        chains: one chain without gaps.
+        chains: one chain, with or without gaps.
         trace: [n_residues, 3], nm, positions of the CA atoms.
         seed: of the random numbers of the method, where it has any.
 
@@ -62,12 +66,18 @@ def run(method: str, chains: Chains, trace: Tensor, seed: int) -> Timed:
         paths = {"trace": str(Path(folder) / "trace.pdb"), "model": str(Path(folder) / "model.pdb"), "seed": str(seed)}
         Path(paths["trace"]).write_text(_ca_pdb(chains, trace), encoding="ascii")
         words = [word.format(**paths) for word in COMMANDS[method][1:]]
-        seconds = _seconds(method, words) - _seconds(method, ["--help"])
+        seconds = _seconds(method, words) - _startup(method)
         return Timed(_read(chains, Path(paths["model"]), method), seconds)
 
 
 def _program(method: str) -> Path:
     return Path(sys.executable).with_name(COMMANDS[method][0])
+
+
+@lru_cache
+def _startup(method: str) -> float:
+    """Return the processor time of a command that only shows its help."""
+    return _seconds(method, ["--help"])
 
 
 def _seconds(method: str, words: list[str]) -> float:
@@ -85,20 +95,23 @@ def _seconds(method: str, words: list[str]) -> float:
 
 def _ca_pdb(chains: Chains, trace: Tensor) -> str:
     line = "ATOM  {0:5d}  CA  {1} A{0:4d}    {2:8.3f}{3:8.3f}{4:8.3f}  1.00  0.00           C"
-    rows = [
-        line.format(number, RESIDUES[kind], *(10 * position for position in place))
-        for number, (kind, place) in enumerate(zip(chains.types.tolist(), trace.tolist(), strict=True), start=1)
-    ]
-    return "\n".join([*rows, "TER", "END", ""])
+    rows = []
+    residues = zip(chains.types.tolist(), trace.tolist(), chains.joined.tolist(), strict=True)
+    for number, (kind, place, joined) in enumerate(residues, start=1):
+        rows.append(line.format(number, RESIDUES[kind], *(10 * position for position in place)))
+        rows += [] if joined else ["TER"]
+    return "\n".join([*rows, "END", ""])
 
 
 def _read(chains: Chains, path: Path, method: str) -> Tensor:
-    """Return the heavy atoms of a model as [n_residues, 14, 3], nm; residues are numbered from 1."""
+    """Return the heavy atoms of a model as [n_residues, 14, 3], nm; residues are told by their order."""
     positions = torch.full((chains.n_residues, 14, 3), torch.nan, dtype=torch.float64)
+    residue, last = -1, ""
     for row in path.read_text(encoding="ascii").splitlines():
         if not row.startswith("ATOM"):
+            last = ""
             continue
-        residue, name = int(row[22:26]) - 1, row[12:16].strip()
+        residue, last, name = residue + (row[17:27] != last), row[17:27], row[12:16].strip()
         names = ATOMS[RESIDUES[int(chains.types[residue])]]
         if name in names:
             place = [float(row[column : column + 8]) / 10 for column in (30, 38, 46)]
