@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flashmd.backmap.physics.parameters import angle_distances, force_field
-from flashmd.backmap.residues import ATOMS, BONDS, N_SLOTS, RESIDUES, RINGS
+from flashmd.backmap.residues import ATOMS, BONDS, N_SLOTS, RESIDUES, RINGS, SLOT_CA, SLOT_O
 
 HYDROGEN_TORSION = 0.65
 """kJ/mol, three-fold cosine of each torsion about a single bond that ends in a hydrogen (Amber, X-CT-CT-X)."""
@@ -45,6 +45,7 @@ class Terms:
         angle_values: see `angles`.
         planes: [4, n] atoms that lie in one plane; `plane_values` [1, n], nm^2, twice the area of the first three.
         plane_values: see `planes`.
+        peptides: [3, n] CA and O of a residue and CA of the next one.
         hands: [4, n] three neighbours of a chiral centre and the centre; `hand_values` [1, n], nm^2, as for planes.
         hand_values: see `hands`.
         torsions: [4, n] atoms; `torsion_values` [18, n], periodicity, phase (rad) and k (kJ/mol) of six cosines.
@@ -57,6 +58,7 @@ class Terms:
     angle_values: Tensor
     planes: Tensor
     plane_values: Tensor
+    peptides: Tensor
     hands: Tensor
     hand_values: Tensor
     torsions: Tensor
@@ -99,6 +101,11 @@ class _Graph:
 
     def numbers(self, atoms: tuple[str, ...]) -> tuple[int, ...]:
         return tuple(self.number[atom] for atom in atoms)
+
+    def peptide(self) -> Tensor:
+        """Return CA and O of the first residue and CA of the second: [3, 1], or [3, 0] within a residue."""
+        joint = 1 if self.residues[1] else 0
+        return torch.tensor([SLOT_CA, SLOT_O, N_SLOTS + SLOT_CA])[:, None].expand(3, joint)
 
     def is_planar(self, one: str, other: str) -> bool:
         """Tell whether torsions about a bond are held at 0 or 180 degrees: peptide bonds, aromatic rings, ARG NE-CZ."""
@@ -199,6 +206,7 @@ def fragment(first: int, second: int | None) -> Terms:
         *_table(list(bonds), 2, 2),
         *_table(list(angles), 2, 2),
         *_table(list(_planes(graph)), 4, 1),
+        graph.peptide(),
         *_table(list(_hands(graph)), 4, 1),
         *_table(list(_torsions(graph)), 4, 3 * N_COSINES),
     )

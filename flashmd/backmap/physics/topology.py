@@ -125,6 +125,7 @@ def _disulfide(first: int, second: int) -> Terms:
         angle_values=torch.tensor(spring, dtype=torch.float64)[:, None].repeat(1, 2),
         planes=empty,
         plane_values=torch.zeros(1, 0, dtype=torch.float64),
+        peptides=empty[:3],
         hands=empty,
         hand_values=torch.zeros(1, 0, dtype=torch.float64),
         torsions=quad[:, None],
