@@ -130,15 +130,14 @@ def make_graph(trace: Trace, sizes: Sequence[int], n_neighbors: int) -> Graph:
     Args:
         trace: residues of all frames or proteins in one row.
         sizes: number of residues of each.
-        n_neighbors: neighbours of a residue; where a protein has fewer, a residue is its own neighbour instead.
+        n_neighbors: neighbours of a residue; where a protein has fewer, all of them count again from the nearest on, so
+            that the mean of their messages stays what a network knows from larger proteins.
     """
     parts, start = [], 0
     for size, ca in zip(sizes, trace.ca.split(list(sizes)), strict=True):
         distance = torch.cdist(ca, ca, compute_mode="donot_use_mm_for_euclid_dist").fill_diagonal_(torch.inf)
-        count = min(n_neighbors, size - 1)
-        near = distance.topk(count, dim=-1, largest=False).indices
-        own = torch.arange(size, device=ca.device)[:, None].expand(-1, n_neighbors - count)
-        parts.append(torch.cat([near, own], dim=-1) + start)
+        near = distance.topk(max(1, min(n_neighbors, size - 1)), dim=-1, largest=False).indices
+        parts.append(near.repeat(1, -(-n_neighbors // near.shape[1]))[:, :n_neighbors] + start)
         start += size
     neighbors = torch.cat(parts)
     back = trace.axes.transpose(1, 2)[:, None]

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from flashmd.backmap import BackmapOptions, backmap
 from flashmd.backmap.dataset import Structure
+from flashmd.backmap.graph import make_graph, make_trace
 from flashmd.backmap.model import BackmapModel
+from flashmd.backmap.quality import assess
 from flashmd.errors import CheckpointError
 from tests.backmap.test_frames import rotation
 
@@ -61,6 +64,24 @@ def test_samples_turn_with_the_trace_but_do_not_mirror(
     mirror = torch.diag(torch.tensor([1.0, 1.0, -1.0]))
     mirrored = Structure("mirrored", structures[0].chains, structures[0].positions @ mirror)
     assert (sample(model, mirrored, ca_only, [1]) - original @ mirror).abs().max() > 0.01
+
+
+def test_a_small_protein_is_seen_as_a_large_one_is(structures: list[Structure], ca_only: torch.Tensor) -> None:
+    """Nobody is its own neighbour; all others, each as often as the rest, leave the mean of messages as it is."""
+    trace = make_trace(structures[0].chains, structures[0].positions[None, :, 1], ca_only)
+    seven = torch.arange(20) < 7
+    graph = make_graph(trace[seven], [7], 12)
+    for residue, near in enumerate(graph.neighbors.tolist()):
+        assert sorted(near) == sorted(2 * [other for other in range(7) if other != residue])
+    assert make_graph(trace[torch.arange(20) < 1], [1], 3).neighbors.tolist() == [[0, 0, 0]]
+
+
+def test_the_shipped_model_knows_small_proteins() -> None:
+    """Chignolin has fewer residues than others have neighbours; its backbone is as good as theirs."""
+    result = backmap("data/structures/chignolin_native_ca.pdb", options=BackmapOptions(samples=4, seed=1))
+    measures = assess(result.chains, result.structures)
+    assert measures["ramachandran"].max() == 0.0
+    assert measures["omega"].max() == 0.0
 
 
 def test_heun_follows_the_same_flow(model: BackmapModel, structures: list[Structure], ca_only: torch.Tensor) -> None:

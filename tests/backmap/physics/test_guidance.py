@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -73,6 +74,19 @@ def test_corrections_grow_towards_the_end(helix: tuple[Chains, Tensor]) -> None:
     sizes = [rms(guidance(raw, time, 0.05), chains) for time in (0.2, 0.75, 0.95, 1.0)]
     assert sizes[0] == 0
     assert sizes == sorted(sizes)
+
+
+def test_peptide_bonds_become_trans_or_cis_as_the_trace_has_them() -> None:
+    """Of noise this large, planarity alone leaves four bonds half way, whose CA atoms do not let them go on."""
+    omega = [0.0 if place in (3, 7, 11) else 180.0 for place in range(14)]
+    chains, positions = peptide(phi=-70.0, psi=140.0, omega=omega)
+    raw = torch.cat([shaken(chains, positions[None], 0.08, seed) for seed in range(40)])
+    fixed = raw + Guidance(chains, ca_only(chains))(raw, 1.0, 0.05)
+    before, after = (quality.omega_flips(chains, each, positions) for each in (raw, fixed))
+    assert before.min() > 0
+    away = np.cos(np.deg2rad(quality.torsions(chains, fixed).omega - np.array(omega)))[:, 1:]
+    assert away.min() > 0.5
+    assert after.mean() < 0.05 * before.mean()
 
 
 @pytest.mark.parametrize("name", ["ALA", "ILE", "THR", "LYS"])
