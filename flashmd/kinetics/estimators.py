@@ -22,7 +22,9 @@ from flashmd.pde.estimate import Estimate, Round
 from flashmd.pde.feynman_kac import Points
 from flashmd.pde.rounds import Rounds
 from flashmd.pde.settings import CorrectionSettings
+from flashmd.pde.streams import point_streams
 from flashmd.pde.surrogate import Surrogate
+from flashmd.pde.workers import Workers
 
 _EVERYTHING = 1 << 62
 _FIRST_ROUND = 32
@@ -197,7 +199,8 @@ def estimate(
     moving = velocity is not None
     x = x if velocity is None else torch.cat([x, velocity], 1)
     guess = as_surrogate(surrogate, of_time=problem.horizon is not None)
-    points = Points(x.new_full((x.shape[0],), problem.horizon or 0.0), x)
+    left = x.new_full((x.shape[0],), problem.horizon or 0.0)
+    points = Points(left, x, streams=point_streams(left, x))
     simulator = Simulator(dynamics, problem, guess, settings)
     choice = choose_form(simulator, points)
     sampler = PathSampler(with_form(simulator, choice.form), moving)
@@ -211,7 +214,8 @@ def estimate(
     first = (
         _FIRST_ROUND if max(settings.rtol, settings.atol) > 0.0 or settings.max_seconds else settings.paths_per_point
     )
-    rounds = Rounds(sampler, points, budget, judge.within, judge.moments, first_round=first)
+    # Paths share one pool: in smaller ones the longest of each would be left alone sooner.
+    rounds = Rounds(sampler, points, budget, judge.within, judge.moments, Workers(1), pieces=1, first_round=first)
     history = rounds.run(torch.arange(points.n, device=x.device), begin)
     return judge.estimate(history, begin)
 

@@ -11,7 +11,7 @@ from flashmd.kinetics.paths import Simulator
 from flashmd.kinetics.pool import Starts
 from flashmd.pde.estimate import DefectMoments, Moments
 from flashmd.pde.feynman_kac import Draws, Points
-from flashmd.pde.streams import child_streams, point_streams
+from flashmd.pde.streams import child_streams
 
 _PATHS = 11
 _FEWEST_DRAWS = 8
@@ -69,7 +69,7 @@ class PathSampler:
     def draw(self, points: Points, first: int, count: int) -> PathDraws:
         """Return draws number `first` to ``first + count - 1``."""
         mirrored = self.cost
-        keys = child_streams(point_streams(points.t, points.x), _PATHS, first, count).flatten()
+        keys = child_streams(points.keys, _PATHS, first, count).flatten()
         sign = torch.tensor([1.0, -1.0][:mirrored], dtype=torch.float64, device=points.x.device)
         x, velocity = points.x.chunk(2, 1) if self.moving else (points.x, None)
         starts = Starts(

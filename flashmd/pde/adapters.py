@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from flashmd.pde.derivatives import second_along
 from flashmd.pde.surrogate import Surrogate
 
 _PLACES = ("first", "last")
+# Settings of GPyTorch hold for all threads.
+_SETTINGS = threading.Lock()
 
 
 def column_surrogate(
@@ -132,7 +135,7 @@ class _PosteriorMean:
 
     def __call__(self, columns: Tensor) -> Tensor:
         own = columns.to(self.inputs.dtype)
-        with self._plainly():
+        with _SETTINGS, self._plainly():
             kernel = self._model.covar_module(own, self.inputs).to_dense()
             result: Tensor = self._model.mean_module(own) + kernel @ self._weights
         return result.to(columns.dtype)

@@ -20,7 +20,11 @@ from flashmd.pde.remainder import check_affine, remainder_bound
 from flashmd.pde.rounds import Rounds, Sampler
 from flashmd.pde.settings import FORMS, METHODS, CorrectionSettings
 from flashmd.pde.sobol import check_sobol
+from flashmd.pde.streams import point_streams
 from flashmd.pde.surrogate import Surrogate
+from flashmd.pde.workers import PIECES, Workers, worker_count
+
+_PICARD = ("mlp", "mlp-quad")
 
 
 def correct(
@@ -71,15 +75,20 @@ def correct(
     surrogate.check_mode()
     check_choice("method", method, METHODS)
     check_choice("form", form, FORMS)
-    plan = _plan(problem, surrogate, _points(problem, t, x), method, form, settings)
-    points, before = plan.points, surrogate.value(plan.points.t, plan.points.x).detach()
-    moments = DefectMoments(points.n, problem.d, points.x.device, gradient=settings.gradient)
-    judge = _Judge(problem, surrogate, points, moments, before, method, settings)
-    inside = points.t < problem.T
-    _set_horizon(problem, surrogate, points.select(~inside), (~inside).nonzero()[:, 0], moments)
-    rounds = Rounds(plan.sampler, points, settings, judge.within, moments, plan.pilot_per_point)
-    history = rounds.run(inside.nonzero()[:, 0], begin)
-    return _estimate(judge, plan, history, begin)
+    points = _points(problem, t, x)
+    second = method in _PICARD or (form != "martingale" and surrogate.has_second)
+    with Workers(worker_count(settings.workers, points.x.device, surrogate, second=second)) as workers:
+        plan = _plan(_Task(problem, surrogate, points, method, form, settings), workers)
+        points, before = plan.points, surrogate.value(plan.points.t, plan.points.x).detach()
+        moments = DefectMoments(points.n, problem.d, points.x.device, gradient=settings.gradient)
+        judge = _Judge(problem, surrogate, points, moments, before, method, settings)
+        inside = points.t < problem.T
+        _set_horizon(problem, surrogate, points.select(~inside), (~inside).nonzero()[:, 0], moments)
+        # A GPU divides its work itself.
+        pieces = PIECES if points.x.device.type == "cpu" else 1
+        rounds = Rounds(plan.sampler, points, settings, judge.within, moments, workers, pieces, plan.pilot_per_point)
+        history = rounds.run(inside.nonzero()[:, 0], begin)
+        return _estimate(judge, plan, history, begin)
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,18 @@ def _set_horizon(
 
 
 @dataclass(frozen=True)
+class _Task:
+    """What was asked for."""
+
+    problem: Parabolic
+    surrogate: Surrogate
+    points: Points
+    method: str
+    form: str
+    settings: CorrectionSettings
+
+
+@dataclass(frozen=True)
 class _Plan:
     """How a correction is done: the sampler, the points, and what the pilots cost and found."""
 
@@ -139,53 +160,49 @@ class _Plan:
     pilot_per_point: int = 0
 
 
-def _plan(
-    problem: Parabolic, surrogate: Surrogate, points: Points, method: str, form: str, settings: CorrectionSettings
-) -> _Plan:
-    if form == "residual" and not surrogate.has_second:
+def _plan(task: _Task, workers: Workers) -> _Plan:
+    if task.form == "residual" and not task.surrogate.has_second:
         got = 'a surrogate without them (kinks, or derivatives="none")'
         fix = 'pass form="martingale", or `smooth=True` if the surrogate is smooth'
         raise ValueError(message('form "residual"', "second derivatives", got, fix))
-    if method in {"mlp", "mlp-quad"}:
-        return _plan_picard(problem, surrogate, points, method, form, settings)
-    if method == "linear":
-        check_affine(problem, surrogate, points)
-    return _plan_paths(problem, surrogate, points, form, settings)
+    if task.method in _PICARD:
+        return _plan_picard(task)
+    if task.method == "linear":
+        check_affine(task.problem, task.surrogate, task.points)
+    return _plan_paths(task, workers)
 
 
-def _plan_picard(
-    problem: Parabolic, surrogate: Surrogate, points: Points, method: str, form: str, settings: CorrectionSettings
-) -> _Plan:
-    check_picard(problem, surrogate)
-    if form == "martingale":
+def _plan_picard(task: _Task) -> _Plan:
+    settings = task.settings
+    check_picard(task.problem, task.surrogate)
+    if task.form == "martingale":
         fix = 'use method="newton", or form="residual"'
-        raise ValueError(message("`form`", "the residual form for Picard iteration", repr(form), fix))
+        raise ValueError(message("`form`", "the residual form for Picard iteration", repr(task.form), fix))
     for name in ("sobol", "coefficient"):
         if name in settings.variance:
             fix = 'use method="newton" or "linear", or leave it out'
             raise ValueError(message("`variance`", '"antithetic" at most for Picard iteration', repr(name), fix))
-    nodes = settings.nodes if method == "mlp-quad" else 0
+    nodes = settings.nodes if task.method == "mlp-quad" else 0
     samples = settings.samples
     if samples is None:
         samples = largest_samples(settings.evaluations_per_point // settings.replicates, nodes)
     check_samples(samples)
     trees = PicardTrees(
-        problem, surrogate, samples, settings.seed,
+        task.problem, task.surrogate, samples, settings.seed,
         antithetic="antithetic" in settings.variance, gradient=settings.gradient, nodes=nodes,
     )  # fmt: skip
-    return _Plan(trees, points, {"form": "residual", "reason": "Picard iteration has no other"})
+    return _Plan(trees, task.points, {"form": "residual", "reason": "Picard iteration has no other"})
 
 
-def _plan_paths(
-    problem: Parabolic, surrogate: Surrogate, points: Points, form: str, settings: CorrectionSettings
-) -> _Plan:
-    if settings.gradient and surrogate.derivatives == "differences":
+def _plan_paths(task: _Task, workers: Workers) -> _Plan:
+    points, form, settings, d = task.points, task.form, task.settings, task.problem.d
+    if settings.gradient and task.surrogate.derivatives == "differences":
         fix = 'use method="mlp", or a torch function'
         raise ValueError(message("`gradient`", "a surrogate that can be differentiated", "differences", fix))
     if "sobol" in settings.variance:
-        check_sobol(settings.sobol_paths, settings.steps * problem.d)
+        check_sobol(settings.sobol_paths, settings.steps * d)
     sampler = LinearisedPaths(
-        problem, surrogate, "residual" if form == "auto" else form, settings.steps, settings.seed,
+        task.problem, task.surrogate, "residual" if form == "auto" else form, settings.steps, settings.seed,
         antithetic="antithetic" in settings.variance,
         sobol_paths=settings.sobol_paths if "sobol" in settings.variance else 1,
         grading=settings.grading, quadrature=settings.quadrature, gradient=settings.gradient,
@@ -193,12 +210,12 @@ def _plan_paths(
     diagnostics: dict[str, float | str] = {"form": sampler.form, "reason": "it was asked for"}
     spent = per_point = 0
     if form == "auto":
-        choice = choose_form(sampler, points, points.n * settings.evaluations_per_point)
+        choice = choose_form(sampler, points, points.n * settings.evaluations_per_point, workers)
         sampler, spent = replace(sampler, form=choice.form), choice.evaluations
         diagnostics = {"form": choice.form, "reason": choice.reason, "probability": choice.probability}
     if "coefficient" in settings.variance and sampler.form == "martingale":
-        rows = max(1, settings.largest_tensor // problem.d)
-        points = replace(points, coefficient=control_coefficient(sampler, points, rows))
+        rows = max(1, settings.largest_tensor // (PIECES * d))
+        points = replace(points, coefficient=control_coefficient(sampler, points, rows, workers))
         per_point = COEFFICIENT_DRAWS * sampler.cost
         spent += per_point * points.n
     return _Plan(sampler, points, diagnostics, spent, per_point)
@@ -235,4 +252,4 @@ def _points(problem: Parabolic, t: float | Tensor, x: Tensor) -> Points:
     if time_of_points.dim() == 0 and x.dim() == 2:
         time_of_points = time_of_points.expand(x.shape[0])
     problem.check_points(time_of_points, x)
-    return Points(time_of_points.contiguous(), x)
+    return Points(time_of_points.contiguous(), x, streams=point_streams(time_of_points, x))

@@ -44,17 +44,6 @@ class Jet:
         return Jet(self.value.to(dtype), self.gradient.to(dtype), self.time_derivative.to(dtype), second)
 
 
-def join(jets: list[Jet]) -> Jet:
-    """Return the jet of all points of some jets with second derivatives, in order."""
-    second = [jet.second for jet in jets if jet.second is not None]
-    return Jet(
-        torch.cat([jet.value for jet in jets]),
-        torch.cat([jet.gradient for jet in jets]),
-        torch.cat([jet.time_derivative for jet in jets]),
-        torch.cat(second) if second else None,
-    )
-
-
 def first_derivatives(function: Function, t: Tensor, x: Tensor) -> Jet:
     """Return value, gradient and time derivative by one reverse sweep."""
     value, (time, gradient) = value_and_slopes(function, t, x)
@@ -62,9 +51,22 @@ def first_derivatives(function: Function, t: Tensor, x: Tensor) -> Jet:
 
 
 def value_and_slopes(function: Callable[..., Tensor], *arguments: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return f(arguments) [n] and, for every argument [n, ...], the derivative of each row by its own row."""
-    value, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]", torch.func.vjp(function, *arguments))
-    return value, pull(torch.ones_like(value))
+    """Return f(arguments) [n] and, for every argument [n, ...], the derivative of each row by its own row.
+
+    The results can be differentiated where gradients are enabled.
+    """
+    if torch.is_grad_enabled():
+        made = torch.func.vjp(function, *arguments)
+        value, pull = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]", made)
+        return value, pull(torch.ones_like(value))
+    # Without transforms of functions, whose wrappers cost as much as a small network.
+    with torch.enable_grad():
+        leaves = tuple(argument.detach().requires_grad_() for argument in arguments)
+        value = function(*leaves)
+        if not value.requires_grad:
+            return value, tuple(torch.zeros_like(leaf) for leaf in arguments)
+        slopes = torch.autograd.grad(value.sum(), leaves, materialize_grads=True)
+    return value.detach(), slopes
 
 
 def forward_second(function: Function, t: Tensor, x: Tensor, sigma: Tensor) -> Tensor:

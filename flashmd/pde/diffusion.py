@@ -81,6 +81,16 @@ def times(sigma: Tensor, vector: Tensor) -> Tensor:
     return sigma * vector if sigma.dim() == 2 else (sigma @ vector[..., None])[..., 0]
 
 
+def plus_times(start: Tensor, sigma: Tensor, vector: Tensor) -> Tensor:
+    """Return ``start + sigma v`` for rows v [n, d]."""
+    return torch.addcmul(start, sigma, vector) if sigma.dim() == 2 else start + times(sigma, vector)
+
+
+def dot(left: Tensor, right: Tensor) -> Tensor:
+    """Return the scalar product of each row, [n], without a tensor of all products."""
+    return torch.einsum("nd,nd->n", left, right)
+
+
 def transposed_times(sigma: Tensor, vector: Tensor) -> Tensor:
     """Return ``sigma^T v`` for rows v [n, d]."""
     return sigma * vector if sigma.dim() == 2 else (sigma.mT @ vector[..., None])[..., 0]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flashmd.pde.diffusion import times
+from flashmd.pde.diffusion import dot, plus_times
 from flashmd.pde.grid import TimeGrid, time_grid
 from flashmd.pde.linearise import Linearised, linearise
 from flashmd.pde.problem import Parabolic, Watch
@@ -39,11 +39,13 @@ class Points:
         t: [n].
         x: [n, d].
         coefficient: [n], of the control variate at each point; None is one everywhere.
+        streams: [n], int64, names of their random streams; None makes them of the coordinates.
     """
 
     t: Tensor
     x: Tensor
     coefficient: Tensor | None = None
+    streams: Tensor | None = None
 
     @property
     def n(self) -> int:
@@ -53,7 +55,12 @@ class Points:
     def select(self, index: Tensor) -> Points:
         """Return some of the points."""
         coefficient = None if self.coefficient is None else self.coefficient[index]
-        return Points(self.t[index], self.x[index], coefficient)
+        return Points(self.t[index], self.x[index], coefficient, self.keys[index])
+
+    @property
+    def keys(self) -> Tensor:
+        """Names of their random streams, [n]."""
+        return point_streams(self.t, self.x) if self.streams is None else self.streams
 
 
 @dataclass(frozen=True)
@@ -182,8 +189,8 @@ class LinearisedPaths:
         """Simulate; `starts` are the starting points of all rows where they are differentiated."""
         t, x = points.t, points.x
         repeats = count * self.paths_per_draw
-        watch = Watch(x.device)
-        streams = child_streams(point_streams(t, x), _NOISE, first, count).flatten()
+        watch = Watch()
+        streams = child_streams(points.keys, _NOISE, first, count).flatten()
         noise, probes = self._noise(streams, x.shape[1])
         times_of_rows = t.repeat_interleave(repeats)
         if starts is None and not isinstance(probes(0), Tensor):
@@ -213,10 +220,10 @@ class LinearisedPaths:
         for step in range(1, self.steps + 1):
             h = left * (shares[step] - shares[step - 1])
             increment = h.sqrt()[:, None] * noise(step)
-            x = torch.addcmul(x, h[:, None], here.drift) + times(here.sigma, increment)
+            x = plus_times(torch.addcmul(x, h[:, None], here.drift), here.sigma, increment)
             time = t + left * shares[step] if step < self.steps else torch.full_like(t, self.problem.T)
             there = self._linearise(time, x, watch, probes(step))
-            control = control + log_weight.exp() * (here.z * increment).sum(1)
+            control = control + log_weight.exp() * dot(here.z, increment)
             log_weight = log_weight + 0.5 * h * (here.rate + there.rate)
             share = parts[step] * left * log_weight.exp()
             plain = plain + share * there.balance

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from flashmd.pde.derivatives import Jet, value_and_slopes
-from flashmd.pde.diffusion import times, transposed_times
+from flashmd.pde.diffusion import dot, plus_times, transposed_times
 from flashmd.pde.problem import Parabolic, Watch
 from flashmd.pde.surrogate import Surrogate
 
@@ -80,10 +80,10 @@ def linearise(
         watch("source", f)
     residual = None
     if jet.second is not None:
-        advection = (drift * jet.gradient).sum(1)
+        advection = dot(drift, jet.gradient)
         residual = watch("residual of the surrogate", jet.time_derivative + advection + jet.second + f)
-    balance = watch("slope of the source", f - (f_z * z).sum(1) - f_u * value)
-    return Linearised(value, z, sigma, drift + times(sigma, f_z), f_u, balance, residual)
+    balance = watch("slope of the source", f - dot(f_z, z) - f_u * value)
+    return Linearised(value, z, sigma, plus_times(drift, sigma, f_z), f_u, balance, residual)
 
 
 def surrogate_jet(surrogate: Surrogate, t: Tensor, x: Tensor, sigma: Tensor, signs: Tensor | bool) -> Jet:

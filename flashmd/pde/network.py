@@ -2,25 +2,26 @@
 
 The second derivatives are carried forward through the layers together with tangents (the forward Laplacian). x enters
 through a linear layer and through the terminal value only, so the tangents along all d columns of sigma span at most
-as many dimensions as the layer is wide, besides one vector: a basis carries the same sum of squares with fewer rows.
+as many dimensions as the layer is wide, besides one vector. Behind the first layer they are the same for all points,
+so a second layer needs their products only; deeper ones carry a basis with the same sums of squares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from flashmd.nn.mlp import MLP
-from flashmd.pde.derivatives import Jet, first_derivatives, forward_second, join
+from flashmd.pde.derivatives import Jet, first_derivatives, forward_second
 from flashmd.pde.problem import Terminal
 from flashmd.pde.surrogate import ClosedJet
+from flashmd.pde.tangents import AlongTerminal, Tangents
 
 _SMALL_WEIGHTS = 0.02
-_ROWS_IN_CACHE = 256
 
 
 class SurrogateNetwork(nn.Module):
@@ -75,6 +76,11 @@ class SurrogateNetwork(nn.Module):
         self.register_buffer("centre", torch.zeros(n_inputs))
         self.register_buffer("scale", torch.ones(n_inputs))
 
+    @property
+    def uses_forward_mode(self) -> bool:
+        """Whether second derivatives of the terminal value come from torch's forward mode."""
+        return self.terminal is not None and not isinstance(cast("object", self.terminal), ClosedJet)
+
     def fit_scale(self, t: Tensor, x: Tensor) -> None:
         """Scale inputs so that the given samples (t [n], x [n, d]) have mean 0 and deviation 1."""
         inputs = self._inputs(t, x, self._end(x)).to(self.centre.dtype)
@@ -89,13 +95,6 @@ class SurrogateNetwork(nn.Module):
 
     def jet(self, t: Tensor, x: Tensor, diagonal: Tensor | None) -> Jet:
         """Return value and derivatives; `second` for the constant diagonal sigma [d] unless it is None."""
-        rows = _ROWS_IN_CACHE * torch.get_num_threads()
-        if diagonal is None or torch.is_grad_enabled() or len(t) <= rows:
-            return self._jet(t, x, diagonal)
-        pairs = zip(t.split(rows), x.split(rows), strict=True)
-        return join([self._jet(time, place, diagonal) for time, place in pairs])
-
-    def _jet(self, t: Tensor, x: Tensor, diagonal: Tensor | None) -> Jet:
         end = None if self.terminal is None else self._terminal_jet(t, x, diagonal)
         raw = self._network_jet(t, x, diagonal, end)
         if end is None or not self.is_exact_at_horizon:
@@ -131,77 +130,68 @@ class SurrogateNetwork(nn.Module):
 
     def _network_jet(self, t: Tensor, x: Tensor, diagonal: Tensor | None, end: Jet | None) -> Jet:
         layers = [layer for layer in self.network.layers if isinstance(layer, nn.Linear)]
-        values = (self._inputs(t, x, None if end is None else end.value) - self.centre) / self.scale
+        first = _Columns.of(layers[0], self.centre, self.scale, self.d)
+        values = first(t, x, end)
         slopes: list[Tensor] = []
-        state: _Tangents | None = None
+        state: Tangents | None = None
         for layer in layers[:-1]:
-            values = torch.tanh(layer(values))
+            values = torch.tanh(values if layer is layers[0] else layer(values))
             slope = 1.0 - values * values
             if diagonal is not None:
-                state = self._first_tangents(layer, diagonal, end) if state is None else state.through(layer)
-                state = state.activated(values, slope, last=layer is layers[-2])
+                state = first.tangents(diagonal, end) if state is None else state.through(layer, layer is layers[-2])
+                state = state.activated(values, slope)
             slopes.append(slope)
         adjoint = layers[-1].weight.expand(x.shape[0], -1)
-        for layer, slope in zip(reversed(layers[:-1]), reversed(slopes), strict=True):
+        for layer, slope in zip(reversed(layers[1:-1]), reversed(slopes[1:]), strict=True):
             adjoint = (adjoint * slope) @ layer.weight
-        adjoint = adjoint / self.scale
-        gradient = adjoint[:, 1 : self.d + 1]
+        adjoint = adjoint * slopes[0]
+        gradient = adjoint @ first.place
         if end is not None:
-            gradient = gradient + adjoint[:, -1:] * end.gradient
+            gradient = torch.addcmul(gradient, (adjoint @ first.end)[:, None], end.gradient)
         second = None if state is None else 0.5 * (state.curvature @ layers[-1].weight[0])
-        return Jet(layers[-1](values)[:, 0], gradient, adjoint[:, 0], second)
-
-    def _first_tangents(self, layer: nn.Linear, diagonal: Tensor, end: Jet | None) -> _Tangents:
-        """Tangents and second derivatives behind the first linear layer, along the columns of a diagonal sigma."""
-        weight = layer.weight / self.scale
-        start = weight[:, 1 : self.d + 1].T * diagonal[:, None]
-        # Sums of squares need the rows up to a rotation only, and there are no more of these than the layer is wide.
-        rows = torch.linalg.qr(start).R if start.shape[0] > start.shape[1] else start
-        if end is None or end.second is None:
-            return _Tangents(rows[None], start.new_zeros(1, start.shape[1]))
-        along, column = diagonal * end.gradient, weight[:, -1]
-        curvature = 2.0 * end.second[:, None] * column
-        return _Tangents(rows[None], curvature, along @ start, column[None], along.square().sum(1, keepdim=True))
+        return Jet(layers[-1](values)[:, 0], gradient, adjoint @ first.time, second)
 
 
 @dataclass(frozen=True)
-class _Tangents:
-    """First and second derivatives of all units of a layer along the columns of sigma.
-
-    The terminal value adds the same vector `column` to every tangent, times the slope of g along it. So the tangents
-    are ``rows + along column^T``, and sums of their squares need products of both parts only.
+class _Columns:
+    """The first layer in parts, for inputs that are not scaled.
 
     Attributes:
-        rows: [n or 1, m, width], up to a rotation among the m.
-        curvature: [n or 1, width], sum of the second derivatives.
-        mixed: [n, width], ``along^T rows``, or None without a terminal value.
-        column: [n or 1, width].
-        size: [n, 1], ``along^T along``.
+        bias: [width].
+        centre: [d + 1] or [d + 2], subtracted from the inputs.
+        time: [width], weights of t.
+        place: [width, d], those of x.
+        end: [width], those of the terminal value; zero without one.
     """
 
-    rows: Tensor
-    curvature: Tensor
-    mixed: Tensor | None = None
-    column: Tensor | None = None
-    size: Tensor | None = None
+    bias: Tensor
+    centre: Tensor
+    time: Tensor
+    place: Tensor
+    end: Tensor
 
-    def through(self, layer: nn.Linear) -> _Tangents:
-        """Return the tangents behind a linear layer."""
-        return self._map(lambda part: part @ layer.weight.T, self.curvature @ layer.weight.T)
+    @classmethod
+    def of(cls, layer: nn.Linear, centre: Tensor, scale: Tensor, d: int) -> _Columns:
+        """Divide a linear layer of scaled inputs."""
+        weight = layer.weight / scale
+        end = weight[:, d + 1] if weight.shape[1] > d + 1 else torch.zeros_like(weight[:, 0])
+        return cls(layer.bias, centre, weight[:, 0], weight[:, 1 : d + 1], end)
 
-    def activated(self, values: Tensor, slope: Tensor, *, last: bool) -> _Tangents:
-        """Return the tangents behind the hyperbolic tangent with these values and slopes, [n, width].
+    def __call__(self, t: Tensor, x: Tensor, end: Jet | None) -> Tensor:
+        """Return what the layer makes of the inputs, [n, width]."""
+        d = x.shape[1]
+        values = torch.addmm(self.bias, x - self.centre[1 : d + 1], self.place.T)
+        values = torch.addcmul(values, (t - self.centre[0])[:, None], self.time)
+        if end is None:
+            return values
+        return torch.addcmul(values, (end.value - self.centre[d + 1])[:, None], self.end)
 
-        Behind the last one only second derivatives are needed.
-        """
-        squares = self.rows.square().sum(-2)
-        if self.mixed is not None and self.column is not None and self.size is not None:
-            squares = squares + self.column * (2.0 * self.mixed + self.column * self.size)
-        curvature = slope * (self.curvature - 2.0 * values * squares)
-        if last:
-            return replace(self, curvature=curvature)
-        return self._map(lambda part: (slope if part.dim() < 3 else slope[:, None, :]) * part, curvature)
-
-    def _map(self, function: Callable[[Tensor], Tensor], curvature: Tensor) -> _Tangents:
-        mixed, column = (None if part is None else function(part) for part in (self.mixed, self.column))
-        return _Tangents(function(self.rows), curvature, mixed, column, self.size)
+    def tangents(self, diagonal: Tensor, end: Jet | None) -> Tangents:
+        """Return the derivatives behind the layer, along the columns of a diagonal sigma [d]."""
+        rows = self.place.T * diagonal[:, None]
+        curvature = rows.new_zeros(1, rows.shape[1])
+        if end is None or end.second is None:
+            return Tangents.shared(rows, curvature)
+        along = diagonal * end.gradient
+        part = AlongTerminal(along @ rows, self.end[None], along.square().sum(1, keepdim=True))
+        return Tangents.shared(rows, curvature + 2.0 * end.second[:, None] * self.end, part)

@@ -29,7 +29,7 @@ from flashmd.pde.diffusion import solve, times
 from flashmd.pde.feynman_kac import Draws, Points
 from flashmd.pde.linearise import linearise
 from flashmd.pde.problem import Parabolic, Watch
-from flashmd.pde.streams import child_streams, normals, point_streams, uniforms
+from flashmd.pde.streams import child_streams, normals, uniforms
 from flashmd.pde.surrogate import Surrogate
 
 _TREE, _TERMINAL, _SAMPLES, _TIME, _UPPER, _LOWER = 11, 12, 13, 14, 15, 16
@@ -86,8 +86,8 @@ class PicardTrees:
         Raises:
             ValueError: a coefficient or the surrogate is not finite; the message names it.
         """
-        watch = Watch(points.x.device)
-        keys = child_streams(point_streams(points.t, points.x), _TREE, first, count).flatten()
+        watch = Watch()
+        keys = child_streams(points.keys, _TREE, first, count).flatten()
         t, x = points.t.repeat_interleave(count), points.x.repeat_interleave(count, 0)
         with torch.no_grad():
             y, zeta = self._level(len(self.samples), t, x, keys, watch)

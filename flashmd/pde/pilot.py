@@ -9,6 +9,7 @@ from scipy.special import stdtr
 from torch import Tensor
 
 from flashmd.pde.feynman_kac import LinearisedPaths, Points
+from flashmd.pde.workers import Workers
 
 _POINTS = 8
 _SMALLEST_BATCH, _LARGEST_BATCH = 8, 128
@@ -30,7 +31,7 @@ class Choice:
     probability: float = 1.0
 
 
-def choose_form(sampler: LinearisedPaths, points: Points, budget: int) -> Choice:
+def choose_form(sampler: LinearisedPaths, points: Points, budget: int, workers: Workers) -> Choice:
     """Take the residual form unless second derivatives are missing or the two forms disagree.
 
     The forms differ by discretisation errors, of first order in the step, and by what is wrong with the second
@@ -41,6 +42,7 @@ def choose_form(sampler: LinearisedPaths, points: Points, budget: int) -> Choice
         sampler: draws of the residual form.
         points: all points; some of them are used.
         budget: evaluations of the whole correction; a tenth may be spent here.
+        workers: threads that draw.
     """
     if not sampler.surrogate.has_second:
         return Choice("martingale", "the surrogate has no second derivatives")
@@ -52,8 +54,9 @@ def choose_form(sampler: LinearisedPaths, points: Points, budget: int) -> Choice
     if draws < _SMALLEST_BATCH:
         return Choice("residual", "the budget does not allow to compare the forms")
     draws = min(draws, _LARGEST_BATCH)
-    coarse = _difference(sampler, chosen, _FIRST_COMPARISON, draws)
-    fine = _difference(replace(sampler, steps=2 * sampler.steps), chosen, _FIRST_COMPARISON + draws, draws)
+    coarse = _difference(sampler, chosen, _FIRST_COMPARISON, draws, workers)
+    finer = replace(sampler, steps=2 * sampler.steps)
+    fine = _difference(finer, chosen, _FIRST_COMPARISON + draws, draws, workers)
     difference = 2.0 * fine.mean(1) - coarse.mean(1)
     variance = (4.0 * fine.var(1) + coarse.var(1)) / draws
     scale = _ROUNDING * (1.0 + sampler.surrogate.value(chosen.t, chosen.x).detach().abs())
@@ -65,7 +68,7 @@ def choose_form(sampler: LinearisedPaths, points: Points, budget: int) -> Choice
     return Choice("residual", "the forms agree", spent, probability)
 
 
-def control_coefficient(sampler: LinearisedPaths, points: Points, rows: int) -> Tensor:
+def control_coefficient(sampler: LinearisedPaths, points: Points, rows: int, workers: Workers) -> Tensor:
     """Return the factor of the stochastic integral with the least variance at each point, [n].
 
     It is fitted on paths of its own, so the estimate stays unbiased.
@@ -73,20 +76,27 @@ def control_coefficient(sampler: LinearisedPaths, points: Points, rows: int) -> 
     Args:
         sampler: draws of the martingale form.
         points: [n].
-        rows: rows that may be simulated at a time.
+        rows: rows that may be simulated at a time by each worker.
+        workers: threads that draw.
     """
     group = max(1, rows // (sampler.rows * COEFFICIENT_DRAWS))
-    pieces = []
-    for index in torch.arange(points.n, device=points.x.device).split(group):
+
+    def factor(index: Tensor) -> Tensor:
         payoffs = sampler.payoffs(points.select(index), _FIRST_COEFFICIENT, COEFFICIENT_DRAWS)
         plain, control = payoffs.plain.mean(2), payoffs.control.mean(2)
         control = control - control.mean(1, keepdim=True)
         square = control.square().sum(1)
-        pieces.append(torch.where(square > 0.0, (control * plain).sum(1) / square, 1.0))
-    return torch.cat(pieces)
+        return torch.where(square > 0.0, (control * plain).sum(1) / square, 1.0)
+
+    groups = torch.arange(points.n, device=points.x.device).split(group)
+    return torch.cat(list(workers.map(factor, groups)))
 
 
-def _difference(sampler: LinearisedPaths, points: Points, first: int, draws: int) -> Tensor:
+def _difference(sampler: LinearisedPaths, points: Points, first: int, draws: int, workers: Workers) -> Tensor:
     """Residual minus martingale form of each draw, [n, draws]."""
-    payoffs = sampler.payoffs(points, first, draws)
-    return (payoffs.defect("residual") - payoffs.defect("martingale")).mean(2)
+
+    def difference(index: Tensor) -> Tensor:
+        payoffs = sampler.payoffs(points.select(index), first, draws)
+        return (payoffs.defect("residual") - payoffs.defect("martingale")).mean(2)
+
+    return torch.cat(list(workers.map(difference, torch.arange(points.n, device=points.x.device).split(1))))

@@ -114,24 +114,23 @@ def _shaped(name: str, values: Tensor, shape: torch.Size, dtype: torch.dtype) ->
 
 
 class Watch:
-    """Remember on the device which of the watched values was the first that is not finite; ask once at the end."""
+    """Remember which of the watched values were not finite, without a look at them; ask once at the end."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self) -> None:
         self._names: list[str] = []
-        self._first = torch.full((), -1, dtype=torch.int64, device=device)
+        self._sums: list[Tensor] = []
 
     def __call__(self, name: str, values: Tensor) -> Tensor:
         """Watch `values` and return them."""
         # A sum is finite unless one of its terms is not: cheaper than a test of each entry.
-        bad = ~values.detach().sum().isfinite()
-        code = len(self._names)
         self._names.append(name)
-        self._first = torch.where((self._first < 0) & bad, code, self._first)
+        self._sums.append(values.detach().sum())
         return values
 
     def raise_if_broken(self) -> None:
         """Raise ValueError that names the first value that was not finite."""
-        code = int(self._first)
-        if code >= 0:
+        broken = (~torch.stack(self._sums).isfinite()).nonzero()
+        if len(broken):
             fix = "make it finite wherever paths go, also far from the points"
-            raise ValueError(message(f"`{self._names[code]}`", "finite values", "NaN or infinity", fix))
+            name = self._names[int(broken[0, 0])]
+            raise ValueError(message(f"`{name}`", "finite values", "NaN or infinity", fix))

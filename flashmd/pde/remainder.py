@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,8 @@ def remainder_bound(
         return torch.zeros_like(defect)
     left = problem.T - points.t
     size = (path_variance / left.clamp_min(torch.finfo(left.dtype).tiny)).sqrt()
-    z = _surrogate_z(problem, surrogate, points)
+    tangent = _Tangent.at(problem, surrogate, points)
+    z = tangent.z
     # On the way the defect may be larger than at the start: allow for twice as much, and for the deviation of a path.
     defect = 2.0 * defect + defect.sign() * path_variance.sqrt()
     generator = torch.Generator().manual_seed(0)
@@ -46,7 +49,7 @@ def remainder_bound(
     for direction in candidates:
         unit = direction / direction.norm(dim=1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny)
         for sign in (1.0, -1.0):
-            remainder = _remainder(problem, surrogate, points, defect, sign * size[:, None] * unit)
+            remainder = tangent.remainder(defect, sign * size[:, None] * unit)
             largest = torch.maximum(largest, remainder.abs())
     return left * largest.nan_to_num(torch.inf, posinf=torch.inf)
 
@@ -56,25 +59,38 @@ def check_affine(problem: Parabolic, surrogate: Surrogate, points: Points) -> No
     generator = torch.Generator().manual_seed(0)
     n, d = points.x.shape
     shift = torch.randn(n, d + 1, generator=generator, dtype=points.x.dtype).to(points.x.device)
-    remainder = _remainder(problem, surrogate, points, shift[:, 0], shift[:, 1:])
-    value = surrogate.value(points.t, points.x).detach()
-    scale = 1.0 + shift.square().sum(1) + value.abs()
+    tangent = _Tangent.at(problem, surrogate, points)
+    remainder = tangent.remainder(shift[:, 0], shift[:, 1:])
+    scale = 1.0 + shift.square().sum(1) + tangent.u.abs()
     worst = float((remainder.abs() / scale).max())
     if worst > _AFFINE:
         got = f"one that deviates from its tangent by {worst:.1e} at unit distance"
         raise ValueError(message("`source`", 'a function affine in u and z for "linear"', got, 'use method="newton"'))
 
 
-def _surrogate_z(problem: Parabolic, surrogate: Surrogate, points: Points) -> Tensor:
-    with torch.no_grad():
-        gradient = surrogate.gradient(points.t, points.x).gradient
-    return transposed_times(problem.sigma.at(points.t, points.x), gradient)
+@dataclass(frozen=True)
+class _Tangent:
+    """The source and its slopes around the surrogate at some points."""
 
+    problem: Parabolic
+    points: Points
+    u: Tensor
+    z: Tensor
+    f: Tensor
+    f_u: Tensor
+    f_z: Tensor
 
-def _remainder(problem: Parabolic, surrogate: Surrogate, points: Points, y: Tensor, zeta: Tensor) -> Tensor:
-    """``f(u + y, z + zeta) - f - df/du y - df/dz . zeta`` around the surrogate, [n]."""
-    with torch.no_grad():
-        u, z = surrogate.value(points.t, points.x), _surrogate_z(problem, surrogate, points)
-        f, f_u, f_z = source_slopes(problem, points.t, points.x, u, z)
-        moved = problem.source_at(points.t, points.x, u + y, z + zeta)
-    return moved - f - f_u * y - (f_z * zeta).sum(1)
+    @classmethod
+    def at(cls, problem: Parabolic, surrogate: Surrogate, points: Points) -> _Tangent:
+        """Evaluate surrogate and source once."""
+        t, x = points.t, points.x
+        with torch.no_grad():
+            u = surrogate.value(t, x)
+            z = transposed_times(problem.sigma.at(t, x), surrogate.gradient(t, x).gradient)
+            return cls(problem, points, u, z, *source_slopes(problem, t, x, u, z))
+
+    def remainder(self, y: Tensor, zeta: Tensor) -> Tensor:
+        """Return ``f(u + y, z + zeta) - f - df/du y - df/dz . zeta``, [n]."""
+        with torch.no_grad():
+            moved = self.problem.source_at(self.points.t, self.points.x, self.u + y, self.z + zeta)
+        return moved - self.f - self.f_u * y - (self.f_z * zeta).sum(1)

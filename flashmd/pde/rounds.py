@@ -13,9 +13,12 @@ from flashmd.errors import message
 from flashmd.pde.estimate import DefectMoments, Round
 from flashmd.pde.feynman_kac import Draws, Points
 from flashmd.pde.settings import CorrectionSettings
+from flashmd.pde.workers import Workers
 
 _FIRST_ROUND = 16
 _SMALLEST_COUNT = 2
+# Below so many numbers in its largest tensor, a chunk takes the interpreter as long as the processor.
+_SMALLEST_PIECE = 1 << 17
 
 
 class Sampler(Protocol):
@@ -48,6 +51,8 @@ class Rounds:
         settings: tolerance and budget.
         within: maps indices of points to whether their present moments are within the tolerance.
         moments: running moments of all points.
+        workers: threads that draw.
+        pieces: chunks that share the memory, and into which a large round is divided at least.
         reserved: evaluations for each point that were spent before.
         first_round: draws of each point in the first round.
     """
@@ -57,6 +62,8 @@ class Rounds:
     settings: CorrectionSettings
     within: Callable[[Tensor], Tensor]
     moments: DefectMoments
+    workers: Workers
+    pieces: int
     reserved: int = 0
     first_round: int = _FIRST_ROUND
 
@@ -98,15 +105,35 @@ class Rounds:
 
     def _draw(self, active: Tensor, first: int, count: int) -> int:
         """Draw in chunks that keep within the memory that is allowed; return the evaluations that they took."""
+        per_chunk, group = self._chunk(len(active), count)
+        chunks = (
+            (index, begin, min(per_chunk, first + count - begin))
+            for index in active.split(group)
+            for begin in range(first, first + count, per_chunk)
+        )
+
+        def draw(chunk: tuple[Tensor, int, int]) -> tuple[Tensor, Draws]:
+            index, begin, size = chunk
+            return index, self.sampler.draw(self.points.select(index), begin, size)
+
+        at_a_time = max(1, self._rows // (self.sampler.rows * per_chunk))
         evaluations = 0
-        rows = max(1, self.settings.largest_tensor // self.points.x.shape[1])
-        per_chunk = min(count, max(1, rows // self.sampler.rows))
-        group = max(1, rows // (self.sampler.rows * per_chunk))
-        for index in active.split(group):
-            for begin in range(first, first + count, per_chunk):
-                size = min(per_chunk, first + count - begin)
-                draws = self.sampler.draw(self.points.select(index), begin, size)
-                self.moments.add(index, draws)
-                taken = draws.evaluations
-                evaluations += size * self.sampler.cost * len(index) if taken is None else taken
+        for index, draws in self.workers.map(draw, chunks, at_a_time=at_a_time):
+            self.moments.add(index, draws)
+            taken = draws.evaluations
+            evaluations += draws.value.numel() * self.sampler.cost if taken is None else taken
         return evaluations
+
+    @property
+    def _rows(self) -> int:
+        """Vectors of d numbers that may be held at a time."""
+        return max(1, self.settings.largest_tensor // self.points.x.shape[1])
+
+    def _chunk(self, n: int, count: int) -> tuple[int, int]:
+        """Return how many draws of how many points make a chunk, the same for any number of workers."""
+        most, whole = max(1, self._rows // self.pieces), n * count * self.sampler.rows
+        pieces = min(self.pieces, max(1, whole * self.points.x.shape[1] // _SMALLEST_PIECE))
+        rows = min(most, -(-whole // pieces))
+        per_chunk = min(count, max(1, rows // self.sampler.rows))
+        unit = per_chunk * self.sampler.rows
+        return per_chunk, max(1, min(most // unit, -(-rows // unit)))

@@ -38,7 +38,10 @@ class CorrectionSettings:
         gradient: estimate the gradient as well. "newton" and "linear" differentiate every path, so terminal value and
             source must be continuous; the weights of Picard iteration need no derivative of them.
         seed: seed of all noise.
-        largest_tensor: numbers in the largest tensor [rows, d]; bounds the memory of a chunk.
+        largest_tensor: numbers in the largest tensors [rows, d] of all chunks at a time; bounds the memory.
+        workers: chunks that are computed side by side on CPU threads, up to eight, or None for as many as torch has
+            threads. All functions are then called on several threads at a time: pass 1 where they keep state.
+            Surrogates that need torch's forward mode, or differences, always take one.
 
     Example:
         >>> from flashmd.pde import CorrectionSettings
@@ -60,11 +63,14 @@ class CorrectionSettings:
     nodes: int = 4
     gradient: bool = False
     seed: int = 0
-    largest_tensor: int = 1 << 19
+    largest_tensor: int = 1 << 22
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("evaluations_per_point", "steps", "nodes", "largest_tensor", "replicates", "sobol_paths"):
             check_whole(name, getattr(self, name), at_least=2 if name == "replicates" else 1)
+        if self.workers is not None:
+            check_whole("workers", self.workers, at_least=1)
         check_whole("seed", self.seed)
         if not (self.rtol >= 0.0 and self.atol >= 0.0):
             got = f"rtol={self.rtol}, atol={self.atol}"

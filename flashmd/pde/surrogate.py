@@ -74,6 +74,13 @@ class Surrogate:
         """Whether second derivatives exist and are found, so that the residual form is valid."""
         return self.smooth and self.derivatives != "none"
 
+    @property
+    def uses_forward_mode(self) -> bool:
+        """Whether second derivatives come from torch's forward mode, which only one thread may use at a time."""
+        if self.derivatives in {"differences", "none"}:
+            return False
+        return not self._is_closed or bool(getattr(self.function, "uses_forward_mode", False))
+
     def value(self, t: Tensor, x: Tensor) -> Tensor:
         """Return u(t, x), [n], in the dtype of `x`.
 

@@ -40,13 +40,15 @@ def products(x: torch.Tensor) -> torch.Tensor:
 FUNCTIONS = {
     "few_inputs": network(3, [8, 7]),
     "many_inputs": network(12, [4, 5]),
+    "deep": network(12, [30, 20, 7], products),
+    "wide": network(3, [50, 30]),
     "terminal": network(4, [6], lambda x: x.pow(3).sum(1)),
     "soft_terminal": network(12, [4, 5], products, hard=False),
     "closed_terminal": network(6, [6], SMALL["burgers"].problem.terminal),
     **{f"rough_{name}": SMALL[name].rough for name in REFERENCE_PROBLEMS},
     **{f"exact_{name}": SMALL[name].exact for name in REFERENCE_PROBLEMS if name != "hamilton_jacobi"},
 }
-DIMENSION = {"few_inputs": 3, "many_inputs": 12, "terminal": 4, "soft_terminal": 12}
+DIMENSION = {"few_inputs": 3, "many_inputs": 12, "deep": 12, "wide": 3, "terminal": 4, "soft_terminal": 12}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
