@@ -1,6 +1,7 @@
 """Committors and rates on the surface of Mueller and Brown: fit a network to single paths, then correct it.
 
 python examples/kinetics_muller_brown.py --kT 20 --labels 5000 --paths 1000
+python examples/kinetics_muller_brown.py --kT 20 --harmonic 10  # hidden in twelve dimensions
 """
 
 from __future__ import annotations
@@ -38,21 +39,26 @@ def boltzmann_points(count: int, kT: float, seed: int) -> Tensor:
     return torch.cat(pieces)[:count]
 
 
+def samples_of(table: MuellerBrownTable, count: int, kT: float, seed: int) -> Tensor:
+    """Draw points whose place on the surface is that of a temperature, [count, d]."""
+    generator = torch.Generator().manual_seed(seed)
+    return boltzmann_points(count, kT, seed) @ table.plane + table.sample_across(count, generator)
+
+
 def train(table: MuellerBrownTable, labels: int, iterations: int, time_step: float) -> BoundaryNetwork:
     """Fit a network to where one pair of paths from each point ends."""
     A, B = table.sets
-    x = boltzmann_points(2 * labels, 60.0, seed=1)
+    x = samples_of(table, 2 * labels, 60.0, seed=1)
     x = x[~(A.contains(x) | B.contains(x))][:labels]
     ends = committor(table.dynamics, A, B, x=x, settings=PathSettings(time_step=time_step, paths_per_point=4, seed=2))
     training = SurrogateTraining(iterations=iterations, batch=1024, learning_rate=5e-3)
-    return fit_surrogate(BoundaryNetwork(2, [48, 48], A=A, B=B), x, ends.value, training)
+    return fit_surrogate(BoundaryNetwork(x.shape[1], [48, 48], A=A, B=B), x, ends.value, training)
 
 
 def main(
-    kT: float, labels: int, iterations: int, paths: int, samples: int, time_step: float
+    table: MuellerBrownTable, labels: int, iterations: int, paths: int, samples: int, time_step: float
 ) -> tuple[float, float, Rates]:
     """Return the root mean square errors of network and correction, and the rates."""
-    table = MuellerBrownTable.at(kT)
     A, B = table.sets
     network = train(table, labels, iterations, 2.0 * time_step)
 
@@ -71,9 +77,9 @@ def main(
     before = float((network(table.points.float()) - table.committor).square().mean().sqrt())
     print(f"network alone: {before:.4f}")
 
-    hot = 2.0 * kT
-    x = boltzmann_points(samples, hot, seed=3)
-    weights = (-(mueller_brown(x) + 147.0) * (1.0 / kT - 1.0 / hot)).exp()
+    hot = 2.0 * table.kT
+    x = samples_of(table, samples, hot, seed=3)
+    weights = (-(mueller_brown(x @ table.plane.T) + 147.0) * (1.0 / table.kT - 1.0 / hot)).exp()
     few = PathSettings(time_step=time_step, paths_per_point=4)
     rates = rate(table.dynamics, A, B, samples=x, weights=weights, surrogate=network, settings=few)
     print(f"A to B: {rates.forward:.5g} +- {rates.forward_standard_error:.2g}, table {table.forward}")
@@ -84,10 +90,12 @@ def main(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kT", type=float, default=20.0, help="10, 15 or 20")
+    parser.add_argument("--harmonic", type=int, default=0, help="dimensions that hide the surface")
     parser.add_argument("--labels", type=int, default=5000, help="points with a pair of paths for the network")
     parser.add_argument("--iterations", type=int, default=1500, help="training steps")
     parser.add_argument("--paths", type=int, default=1000, help="paths of each point of the correction")
     parser.add_argument("--samples", type=int, default=10_000, help="points for the rates")
     parser.add_argument("--time-step", type=float, default=4e-5)
     given = parser.parse_args()
-    main(given.kT, given.labels, given.iterations, given.paths, given.samples, given.time_step)
+    table = MuellerBrownTable.at(given.kT, harmonic=given.harmonic)
+    main(table, given.labels, given.iterations, given.paths, given.samples, given.time_step)

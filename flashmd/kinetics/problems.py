@@ -13,7 +13,7 @@ and for a radial one the same with :math:`V(r) - (d - 1) \log r`. The surface of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from torch import Tensor
 from flashmd.errors import message
 from flashmd.kinetics.dynamics import Overdamped
 from flashmd.kinetics.sets import AbsorbingSet, ball, half_space
+from flashmd.pde.checks import check_whole
 
 Profile = Callable[[float], float]
 
@@ -157,17 +158,22 @@ def mueller_brown(x: Tensor) -> Tensor:
 class MuellerBrownTable:
     """Hold reference values of the surface of Mueller and Brown with friction 1 and discs of radius 0.1.
 
+    The surface may be hidden in a space of more dimensions, harmonic across: neither committor nor rates change.
+
     Attributes:
         kT: 10, 15 or 20.
-        points: [n, 2].
+        points: [n, d], in the plane of the surface.
         committor: [n], error below 2e-5.
         forward: rate from A to B.
         backward: rate from B to A.
+        plane: [2, d], orthonormal, the directions of the surface.
 
     Example:
         >>> from flashmd.kinetics import MuellerBrownTable
         >>> MuellerBrownTable.at(20.0).forward
         0.735837
+        >>> MuellerBrownTable.at(20.0, harmonic=10).points.shape
+        torch.Size([11, 12])
     """
 
     kT: float
@@ -175,27 +181,52 @@ class MuellerBrownTable:
     committor: Tensor
     forward: float
     backward: float
+    plane: Tensor
 
     @classmethod
-    def at(cls, kT: float) -> MuellerBrownTable:
-        """Return the table for one of the three temperatures."""
+    def at(cls, kT: float, *, harmonic: int = 0) -> MuellerBrownTable:
+        """Return the table for one of the three temperatures.
+
+        Args:
+            kT: thermal energy.
+            harmonic: dimensions that are added; the plane of the surface then lies along no axis.
+        """
         if kT not in _COMMITTORS:
             fix = "choose one of these"
             raise ValueError(message("`kT`", f"one of {', '.join(map(str, _COMMITTORS))}", str(kT), fix))
+        check_whole("harmonic", harmonic, at_least=0)
         values = torch.tensor(_COMMITTORS[kT], dtype=torch.float64)
-        return cls(kT, torch.tensor(_POINTS, dtype=torch.float64), values, *_RATES[kT])
+        plane = _plane(2 + harmonic) if harmonic else torch.eye(2, dtype=torch.float64)
+        return cls(kT, torch.tensor(_POINTS, dtype=torch.float64) @ plane, values, *_RATES[kT], plane)
 
     @property
     def dynamics(self) -> Overdamped:
         """Overdamped dynamics on the surface."""
-        return Overdamped(mueller_brown, kT=self.kT)
+        return Overdamped(self.energy, kT=self.kT)
 
     @property
     def sets(self) -> tuple[AbsorbingSet, AbsorbingSet]:
-        """The discs A and B around two minima."""
-        return ball([-0.558, 1.442], 0.1), ball([0.623, 0.028], 0.1)
+        """The discs A and B around two minima, or the cylinders on them."""
+        return _cylinder(self.plane, [-0.558, 1.442], 0.1), _cylinder(self.plane, [0.623, 0.028], 0.1)
+
+    def energy(self, x: Tensor) -> Tensor:
+        """Return the energy, [n], at x [n, d]."""
+        inside = x @ self.plane.to(x).T
+        if x.shape[1] == 2:
+            return mueller_brown(inside)
+        across: Tensor = x.square().sum(1) - inside.square().sum(1)
+        energy: Tensor = mueller_brown(inside) + 0.5 * _STIFFNESS * across
+        return energy
+
+    def sample_across(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return what equilibrium adds to points of the plane, [n, d]: normal numbers across it."""
+        d = self.plane.shape[1]
+        drawn = math.sqrt(self.kT / _STIFFNESS) * torch.randn(n, d, generator=generator, dtype=torch.float64)
+        return drawn - drawn @ self.plane.T @ self.plane
 
 
+# Of the added dimensions: at kT = 20 they reach a third of a unit of length to either side.
+_STIFFNESS = 200.0
 _HEIGHTS = torch.tensor([-200.0, -100.0, -170.0, 15.0], dtype=torch.float64)
 _CENTRES = torch.tensor([[1.0, 0.0, -0.5, -1.0], [0.0, 0.5, 1.5, 1.0]], dtype=torch.float64)
 _EXPONENTS = torch.tensor(
@@ -236,3 +267,16 @@ def _passage(profile: Profile, s: float, target: float) -> float:
         return _integral(lambda z: math.exp(profile(y) - profile(z)), -4.0, y)
 
     return _integral(below, s, target)
+
+
+def _plane(d: int) -> Tensor:
+    """Two orthonormal directions that no axis shows, [2, d]."""
+    numbers = torch.arange(2 * d, dtype=torch.float64).reshape(d, 2)
+    directions: Tensor = torch.linalg.qr(torch.sin(1.0 + numbers)).Q.T
+    return directions
+
+
+def _cylinder(plane: Tensor, centre: Sequence[float], radius: float) -> AbsorbingSet:
+    """Return all points whose place in a plane lies in a disc."""
+    disc = ball(centre, radius)
+    return AbsorbingSet(lambda x: disc.level_at(x @ plane.to(x).T), unit_slope=True)

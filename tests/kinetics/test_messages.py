@@ -171,6 +171,8 @@ def test_problems() -> None:
         radial_problem(1, inner=1.0, outer=2.0)
     with refusal("`kT`: expected one of 10.0, 15.0, 20.0, got 12.0"):
         MuellerBrownTable.at(12.0)
+    with refusal("`harmonic`: expected at least 0, got -1"):
+        MuellerBrownTable.at(10.0, harmonic=-1)
 
 
 def test_rates() -> None:

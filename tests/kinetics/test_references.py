@@ -156,6 +156,36 @@ def test_mueller_brown_with_a_poor_surrogate() -> None:
     assert estimate.standard_error.mean() < 0.012  # plain shooting has 0.018 with antithetic paths
 
 
+def test_mueller_brown_hidden_in_twelve_dimensions() -> None:
+    """The same committor where the surface lies along no axis, from starts beside its plane as well; kT = 20."""
+    table, surface = MuellerBrownTable.at(20.0, harmonic=10), MuellerBrownTable.at(20.0)
+    A, B = table.sets
+    chosen = [1, 5, 9]
+    across = table.sample_across(3, torch.Generator().manual_seed(0))
+    estimate = committor(
+        table.dynamics, A, B, x=table.points[chosen] + across,
+        settings=settings(time_step=1e-4, paths_per_point=600),
+        surrogate=lambda x: torch.sigmoid(2.0 * (x @ table.plane.T.to(x)) @ torch.tensor([1.0, -1.0]).to(x)),
+    )  # fmt: skip
+    assert_right(estimate, surface.committor[chosen], 0.05)
+
+
+def test_geometry_of_the_hidden_surface() -> None:
+    table = MuellerBrownTable.at(20.0, harmonic=10)
+    torch.testing.assert_close(table.plane @ table.plane.T, torch.eye(2, dtype=torch.float64))
+    assert (table.plane.abs() < 0.9).all()
+    across = table.sample_across(4000, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(across @ table.plane.T, torch.zeros(4000, 2, dtype=torch.float64))
+    # Ten independent directions of variance kT over 200, known to 0.7%.
+    assert float(across.square().sum(1).mean()) == pytest.approx(10 * 20.0 / 200.0, rel=0.03)
+    x = table.points[:1] + across
+    surface = MuellerBrownTable.at(20.0)
+    expected = surface.energy(surface.points[:1]) + 100.0 * across.square().sum(1)
+    torch.testing.assert_close(table.energy(x), expected)
+    for hidden, plain in zip(table.sets, surface.sets, strict=True):
+        torch.testing.assert_close(hidden.level_at(x), plain.level_at(surface.points[:1]).expand(4000))
+
+
 def test_survival_of_the_double_well() -> None:
     problem = hidden_double_well(50)
     x = problem.place(torch.tensor([0.0]))
