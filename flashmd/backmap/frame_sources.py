@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashmd.backmap.site_tables import SiteTable, table_of_mdtraj, table_of_model
+from flashmd.backmap.site_tables import SiteTable, table_of_mdtraj, table_of_model, tell_chains_apart
 from flashmd.errors import message
 
 PDB_SUFFIXES = (".pdb", ".ent", ".pdb.gz", ".ent.gz")
@@ -261,7 +261,9 @@ def _open_cif(path: Path) -> tuple[SiteTable, FrameSource]:
     import gemmi
 
     try:
-        structure = gemmi.read_structure(str(path))
+        block = gemmi.cif.read(str(path))[0]
+        tell_chains_apart(block)
+        structure = gemmi.make_structure_from_block(block)
     except _READ_ERRORS as error:
         raise _unreadable(path, str(error)) from error
     models = [table_of_model(model) for model in structure]

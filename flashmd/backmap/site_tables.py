@@ -13,6 +13,9 @@ from typing import Any
 from flashmd.backmap.chains import ResidueLabel
 from flashmd.errors import message
 
+PART = "/"
+"""Stands between the identifier of a chain and what tells it from others of the same identifier."""
+
 
 @dataclass(frozen=True)
 class ResidueSites:
@@ -51,8 +54,9 @@ def table_of_model(model: Any) -> tuple[SiteTable, list[tuple[float, float, floa
     residues: list[ResidueSites] = []
     positions: list[tuple[float, float, float]] = []
     for index, chain in enumerate(model):
+        name = chain.name.partition(PART)[0].strip()
         for residue in _one_at_each_place(chain):
-            label = ResidueLabel(chain.name.strip(), residue.seqid.num, residue.seqid.icode.strip(), residue.name)
+            label = ResidueLabel(name, residue.seqid.num, residue.seqid.icode.strip(), residue.name)
             atoms: dict[str, int] = {}
             for atom in _one_of_alternates(residue, label):
                 atoms.setdefault(atom.name, len(positions))
@@ -72,6 +76,23 @@ def table_of_mdtraj(topology: Any) -> SiteTable:
         label = ResidueLabel(chain, residue.resSeq, "", residue.name)
         residues.append(ResidueSites(label, residue.chain.index, atoms))
     return SiteTable(tuple(residues), topology.n_atoms)
+
+
+def tell_chains_apart(block: Any) -> None:
+    """Give chains of one author identifier in an mmCIF block names of their own, where their residues would be mixed.
+
+    Args:
+        block: of gemmi; changed.
+    """
+    columns = ("auth_asym_id", "label_asym_id", "auth_seq_id", "pdbx_PDB_ins_code", "label_atom_id")
+    places: dict[tuple[str, ...], set[str]] = {}
+    for row in block.find("_atom_site.", list(columns)):
+        if row.str(4) == "CA":
+            places.setdefault((row.str(0), row[2], row[3]), set()).add(row[1])
+    mixed = {key[0] for key, parts in places.items() if len(parts) > 1}
+    for row in block.find("_atom_site.", list(columns[:2])) if mixed else ():
+        if row.str(0) in mixed:
+            row[0] = f"'{row.str(0)}{PART}{row.str(1)}'"
 
 
 def _one_at_each_place(chain: Any) -> Iterator[Any]:

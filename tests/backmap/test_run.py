@@ -89,6 +89,19 @@ def test_two_chains_with_insertion_codes_keep_their_identity(tmp_path: Path, suf
     assert torch.equal(again.joined, read_trace(TWO_CHAINS, beads="ca").chains.joined)
 
 
+@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+def test_chains_of_one_identifier_stay_apart(tmp_path: Path, suffix: str) -> None:
+    """Only a TER record, or the label of mmCIF, tells two copies of a molecule apart."""
+    copies = [write_trace(tmp_path / f"{shift}.pdb", helix(6) + shift).read_text() for shift in (0.0, 30.0)]
+    atoms = [[line for line in text.splitlines() if line.startswith("ATOM")] for text in copies]
+    both, output = tmp_path / "both.pdb", tmp_path / f"aa{suffix}"
+    both.write_text("\n".join([*atoms[0], "TER", *atoms[1], "TER", "END", ""]))
+    backmap(both, output=output, options=ONE, model=Scatter())
+    chains = read_trace(output, beads="ca").chains
+    assert chains.labels == 2 * read_trace(tmp_path / "0.0.pdb").chains.labels
+    assert chains.joined.tolist() == 2 * [*[True] * 5, False]
+
+
 def test_outputs_that_exist_are_refused_before_anything_is_read(models: Path, tmp_path: Path) -> None:
     model = Scatter()
     (tmp_path / "aa.pdb").write_text("mine")
