@@ -52,13 +52,14 @@ class OutputFiles:
             raise ValueError(message(f"output `{output}`", f"one of {', '.join(SUFFIXES)}", f"suffix {suffix!r}", fix))
         kind = ".cif" if why_not_pdb(chains.labels) else ".pdb"
         topology = None if suffix in STRUCTURE_SUFFIXES else output.with_suffix(kind)
+        table = cls.table_of(output)
+        return cls(output, topology, table, table.with_suffix(".json"))
+
+    @staticmethod
+    def table_of(output: Path) -> Path:
+        """Return the path of the table beside the structures."""
         base = output.with_suffix("")
-        return cls(
-            output,
-            topology,
-            base.with_name(f"{base.name}_quality.csv"),
-            base.with_name(f"{base.name}_quality.json"),
-        )
+        return base.with_name(f"{base.name}_quality.csv")
 
     @property
     def all(self) -> list[Path]:

@@ -91,7 +91,7 @@ class GrowingFile:
             file.seek(self.size)
             try:
                 write_all(file, data)
-            except OSError:
+            except (OSError, KeyboardInterrupt):
                 file.truncate(self.size)
                 raise
         self.size += len(data)

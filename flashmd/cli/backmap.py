@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,9 @@ from flashmd.errors import message
 
 if TYPE_CHECKING:
     from flashmd.backmap import BackmapResult
+
+_INTERRUPTED = 130
+"""Exit status of programs that Ctrl-C has stopped."""
 
 _SHOWN = (
     ("overlaps", "per 1000 atoms"),
@@ -115,8 +119,30 @@ def backmap(
     }
     options = BackmapOptions(**choices)
     source, frames_of, target = _inputs(structure, trajectory, output, temperature)
-    result = run(source, frames_of, output=target, options=options, overwrite=overwrite, console=Console(stderr=True))
+    console = Console(stderr=True)
+    try:
+        result = run(source, frames_of, output=target, options=options, overwrite=overwrite, console=console)
+    except KeyboardInterrupt:
+        _tell_stopped(target)
+        raise typer.Exit(_INTERRUPTED) from None
     _report(result)
+
+
+def _tell_stopped(output: Path) -> None:
+    """Say what an interrupted run has left and how to go on."""
+    from flashmd.backmap.outputs import OutputFiles
+
+    table = OutputFiles.table_of(output)
+    if not table.exists():
+        typer.echo("stopped before the first structure was written", err=True)
+        return
+    with table.open(encoding="utf-8", newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    typer.echo(
+        f"stopped: {output} is complete up to sample {last['sample'] or 0} of frame {last['frame']}; "
+        f"`--frames {last['frame']}:` and another `-o` go on there",
+        err=True,
+    )
 
 
 def _inputs(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mdtraj
 import numpy as np
@@ -11,6 +15,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from flashmd.backmap import Structures, sample_structures
 from flashmd.backmap.chains import Chains
 from flashmd.backmap.model import BackmapModel
 from flashmd.backmap.network import NetworkConfig
@@ -137,6 +142,29 @@ def test_help_names_the_shipped_models() -> None:
 def test_a_single_structure_is_counted_as_one(model: Path, tmp_path: Path) -> None:
     words = (write_trace(tmp_path / "cg.pdb"), "-o", tmp_path / "aa.pdb", "--model", model, "--steps", 2)
     assert "wrote 1 structure: " in run(*words, "--without", "all")
+
+
+def test_ctrl_c_tells_what_there_is_and_how_to_go_on(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> Iterator[Structures]:
+        trace, options, sampler = arguments
+        yield from itertools.islice(sample_structures(trace, replace(options, batch_atoms=1), sampler), stop)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flashmd.backmap.run.sample_structures", interrupted)
+    cg = write_trace(tmp_path / "cg.pdb", np.stack([helix(6)] * 4))
+    words = ["backmap", str(cg), "-o", str(tmp_path / "aa.xtc"), "--model", str(model), "--steps", "2"]
+    stop = 0
+    result = CliRunner().invoke(app, [*words, "--without", "all", "--samples", "2"])
+    assert result.exit_code == 130
+    assert "stopped before the first structure was written" in result.output
+    stop = 5
+    result = CliRunner().invoke(app, [*words, "--without", "all", "--samples", "2"])
+    assert result.exit_code == 130
+    assert "aa.xtc is complete up to sample 0 of frame 2; `--frames 2:`" in " ".join(result.output.split())
+    assert mdtraj.load(str(tmp_path / "aa.xtc"), top=str(tmp_path / "aa.pdb")).n_frames == 5
+    assert json.loads((tmp_path / "aa_quality.json").read_text())["structures"] == 5
 
 
 def test_a_sequence_and_a_file_give_the_same_chains(tmp_path: Path) -> None:
