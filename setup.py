@@ -44,8 +44,8 @@ SIMD_FLAGS += ["-Wno-psabi", "-Wno-maybe-uninitialized"]
 
 # The plugin for OpenMM and the objects of the kernels that it shares with the operators: the same bits.
 PLUGIN = "flashmd.libOpenMMFlashMD"
-PLUGIN_OBJECTS = ("engine-", "openmm-", "cpu-isa.", "cpu-neighbor_list.", "cpu-schnet.", "cpu-tiles.", "cpu-priors.")
-PLUGIN_OBJECTS += ("cpu-simd-schnet.", "cpu-simd-priors.")
+PLUGIN_OBJECTS = ("engine-", "openmm-", "cpu-isa.", "cpu-neighbor_list.", "cpu-displacement.", "cpu-schnet.")
+PLUGIN_OBJECTS += ("cpu-tiles.", "cpu-priors.", "cpu-simd-schnet.", "cpu-simd-priors.")
 PLUGIN_HEADER = CSRC / "openmm" / "include" / "FlashMDForce.h"
 
 

@@ -230,6 +230,21 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> half_neighbor
   return {lists.receiver, lists.sender, lists.shift, lists.row_ptr, lists.transpose, lists.col_ptr, lists.status};
 }
 
+Tensor count_moved(Tensor positions, Tensor reference, double limit) {
+  const int64_t n_atoms = positions.size(0);
+  check(positions.dim() == 2 && positions.size(1) == 3 && reference.dim() == 2 && reference.size(0) == n_atoms &&
+            reference.size(1) == 3 && reference.scalar_type() == positions.scalar_type(),
+        "`reference`: expected the shape (n_atoms, 3) and the dtype of the positions, got others. To fix it, pass "
+        "earlier positions of the same atoms.");
+  const Tensor x = dense(positions), old = dense(reference);
+  const Tensor count = torch::stable::new_empty(x, {}, ScalarType::Long);
+  for_dtype(x, [&](auto zero) {
+    using T = decltype(zero);
+    *mutable_data<int64_t>(count) = cpu::count_moved(data<T>(x), data<T>(old), n_atoms, limit);
+  });
+  return count;
+}
+
 void implement(torch::stable::detail::StableLibrary& m) {
   m.impl("cfconv", TORCH_BOX(&cfconv));
   m.impl("cfconv_transposed", TORCH_BOX(&cfconv_transposed));
@@ -265,12 +280,14 @@ STABLE_TORCH_LIBRARY_FRAGMENT(FLASHMD_LIBRARY, m) {
       "half_neighbor_list(Tensor positions, Tensor ptr, Tensor cell, Tensor pbc, float cutoff) -> "
       "(Tensor receiver, Tensor sender, Tensor shift, Tensor row_ptr, Tensor transpose, Tensor col_ptr, Tensor "
       "status)");
+  m.def("count_moved(Tensor positions, Tensor reference, float limit) -> Tensor");
 }
 
 #ifndef FLASHMD_EMULATED
 STABLE_TORCH_LIBRARY_IMPL(flashmd, CPU, m) {
   flashmd::implement(m);
   m.impl("half_neighbor_list", TORCH_BOX(&flashmd::half_neighbor_list));
+  m.impl("count_moved", TORCH_BOX(&flashmd::count_moved));
 }
 #endif
 STABLE_TORCH_LIBRARY_IMPL(FLASHMD_LIBRARY, FLASHMD_CUDA_KEY, m) {

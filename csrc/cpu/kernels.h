@@ -38,6 +38,10 @@ void philox_normal(const RandomRequest& request, T* out);
 template <typename T>
 void philox_uniform(const RandomRequest& request, T* out);
 
+// How many atoms are farther than `limit` from where they were; one whose distance is not a number counts too.
+template <typename T>
+int64_t count_moved(const T* positions, const T* reference, int64_t n_atoms, double limit);
+
 // All pairs of a batch within the cutoff, found once and written out once their number is known: both directions of
 // each pair, or, as a half list, the one whose receiver comes first.
 class NeighborSearch {

@@ -10,17 +10,7 @@ template <typename T>
 bool PairList<T>::covers(const Frame<T>& frame) const {
   if (reference_.size() != static_cast<size_t>(3 * frame.n_atoms) || skin_ == 0.0) return false;
   if (!std::equal(cell_.begin(), cell_.end(), frame.cell)) return false;
-  const T limit = static_cast<T>(0.25 * skin_ * skin_);
-  for (int64_t atom = 0; atom < frame.n_atoms; ++atom) {
-    T moved = T(0);
-    for (int64_t i = 3 * atom; i < 3 * atom + 3; ++i) {
-      const T change = frame.positions[i] - reference_[i];
-      moved += change * change;
-    }
-    // Written so that a NaN counts as not covered: the search then names the atom.
-    if (!(moved <= limit)) return false;
-  }
-  return true;
+  return cpu::count_moved(frame.positions, reference_.data(), frame.n_atoms, 0.5 * skin_) == 0;
 }
 
 template <typename T>

@@ -88,6 +88,29 @@ def half_neighbor_list(system: System, cutoff: float) -> Edges:
     return Edges(receiver, sender, shift, row_ptr, transpose, col_ptr, bool(system.pbc.any()))
 
 
+def any_moved(positions: Tensor, reference: Tensor, limit: float, *, backend: str = "kernel") -> bool:
+    """Whether some atom is farther than `limit` from where it was; one whose distance is not a number counts too.
+
+    Args:
+        positions: [n_atoms, 3], nm.
+        reference: [n_atoms, 3], nm, where the atoms were, in the same dtype.
+        limit: nm.
+        backend: "kernel", which serves the CPU, or "reference".
+
+    Example:
+        >>> import torch
+        >>> from flashmd.ops.neighbors import any_moved
+        >>> any_moved(torch.tensor([[0.0, 0.3, 0.4]]), torch.zeros(1, 3), 0.6, backend="reference")
+        False
+    """
+    if use_kernels(backend):
+        return bool(_COUNT_MOVED(positions, reference, limit).item())
+    if positions.shape[0] == 0:
+        return False
+    # Written so that a NaN, which the largest of numbers keeps, counts.
+    return not (positions - reference).square_().sum(-1).max().item() <= limit**2
+
+
 def _search(system: System, cutoff: float, capacity: int | None) -> Edges:
     """Run the compiled search; the list is symmetric, so rows and columns have the same bounds."""
     limit = -1 if capacity is None else capacity
@@ -150,5 +173,11 @@ def _fake_half(positions: Tensor, ptr: Tensor, *options: Any) -> tuple[Tensor, .
     return receiver, sender, shift, row_ptr, transpose, torch.empty_like(row_ptr), status
 
 
+def _fake_count(positions: Tensor, reference: Tensor, limit: float) -> Tensor:
+    del reference, limit
+    return positions.new_empty((), dtype=torch.int64)
+
+
 _NEIGHBOR_LIST = Operator("neighbor_list", _fake)
 _HALF_NEIGHBOR_LIST = Operator("half_neighbor_list", _fake_half)
+_COUNT_MOVED = Operator("count_moved", _fake_count)

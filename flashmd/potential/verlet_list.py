@@ -7,7 +7,6 @@ more than half the skin since the list was built.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import cast
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from flashmd.errors import message
 from flashmd.nn import half_edges
 from flashmd.ops import Edges, half_neighbor_list, neighbor_list
+from flashmd.ops.neighbors import any_moved
 from flashmd.potential.identity import Identity
 from flashmd.system import System
 
@@ -64,16 +64,17 @@ class VerletList:
         Raises:
             ValueError: a position is not finite.
         """
-        return self._full(self._reference(system))
+        self._renew(system)
+        return self._full(system)
 
     def update_half(self, system: System) -> Edges:
         """Return one edge of every pair within the cutoff; see `update` and :func:`flashmd.nn.half_edges`."""
-        reference = self._reference(system)
+        self._renew(system)
         if self._half is None:
-            if self.backend == "kernel" and reference.positions.device.type == "cpu":
-                self._half = self._built(half_neighbor_list, reference)
+            if self._uses_cpu_kernels(system.positions):
+                self._half = self._built(half_neighbor_list, system)
             else:
-                self._half = half_edges(self._full(reference))
+                self._half = half_edges(self._full(system))
         return self._half
 
     def restore(self, system: System, reference_positions: Tensor) -> None:
@@ -84,17 +85,16 @@ class VerletList:
         """Forget the list; the next call of `update` builds a new one."""
         self._edges = self._half = self._frame = self.reference_positions = None
 
-    def _full(self, reference: System) -> Edges:
+    def _full(self, system: System) -> Edges:
         if self._edges is None:
-            self._edges = self._built(neighbor_list, reference, backend=self.backend)
+            self._edges = self._built(neighbor_list, system, backend=self.backend)
         return self._edges
 
-    def _reference(self, system: System) -> System:
-        """Return the system at the positions of the list, which are new ones where the old no longer cover it."""
+    def _renew(self, system: System) -> None:
+        """Begin a list at the positions of a system that the old list does not cover."""
         positions = system.positions.detach()
         if not self._covers(positions, system):
             self._start(positions, system)
-        return system.with_positions(cast("Tensor", self.reference_positions))
 
     def _start(self, positions: Tensor, system: System) -> None:
         self.reset()
@@ -102,7 +102,9 @@ class VerletList:
         self._remember(system)
         self.n_builds += 1
 
-    def _built(self, search: Callable[..., Edges], reference: System, **options: str) -> Edges:
+    def _built(self, search: Callable[..., Edges], system: System, **options: str) -> Edges:
+        """Search the system at the positions of the list."""
+        reference = system.with_positions(cast("Tensor", self.reference_positions))
         try:
             return search(reference, self.cutoff + self.skin, **options)
         except ValueError:
@@ -119,21 +121,17 @@ class VerletList:
         reference = self.reference_positions
         if reference is None or self.skin == 0.0 or not self._same_frame(system):
             return False
-        if reference.shape != positions.shape or reference.dtype != positions.dtype:
-            return False
-        if reference.shape[0] == 0:
-            return True
-        moved, limit = positions - reference, 0.5 * self.skin
-        # In nearly every step no coordinate has moved far enough to ask how far the atoms have.
-        if moved.abs().max().item() <= limit / math.sqrt(3.0):
-            return True
-        # Written so that a NaN counts as not covered: the build then names the atom.
-        return moved.square_().sum(-1).max().item() <= limit**2
+        backend = "kernel" if self._uses_cpu_kernels(positions) else "reference"
+        return not any_moved(positions, reference, 0.5 * self.skin, backend=backend)
+
+    def _uses_cpu_kernels(self, positions: Tensor) -> bool:
+        """Whether the compiled operators of the CPU serve these positions."""
+        return self.backend == "kernel" and positions.device.type == "cpu"
 
     def _same_frame(self, system: System) -> bool:
-        """Compare batch, cell and flags; the same unchanged objects need no look at their values."""
+        """Compare batch, cell, flags and dtype; the same unchanged objects need no look at their values."""
         frame = _frame_of(system)
-        if self._frame is None:
+        if self._frame is None or self._frame.dtype != frame.dtype:
             return False
         if self._frame.holds(frame):
             return True
@@ -145,4 +143,4 @@ class VerletList:
 
 
 def _frame_of(system: System) -> Identity:
-    return Identity.of(system.batch, system.cell, system.pbc)
+    return Identity.of(system.batch, system.cell, system.pbc, dtype=system.positions.dtype)

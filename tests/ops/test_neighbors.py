@@ -6,6 +6,7 @@ import torch
 from flashmd.errors import NeighborOverflowError
 from flashmd.nn import half_edges
 from flashmd.ops import Edges, edge_geometry, half_neighbor_list, neighbor_list
+from flashmd.ops.neighbors import any_moved
 from flashmd.system import System
 
 CUBE = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
@@ -272,3 +273,31 @@ def test_half_list_refuses_what_cannot_be_searched():
     flat = System.single(torch.zeros(1, 3), torch.tensor([1]), cell=torch.zeros(3, 3), pbc=True)
     with pytest.raises(ValueError, match="`cell` of system 0"):
         half_neighbor_list(flat, 1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("backend", ["kernel", "reference"])
+def test_any_moved_looks_at_the_distance_of_each_atom(backend, dtype):
+    """Two coordinates of 3 and 4 make a distance of 5: no coordinate alone tells it."""
+    reference = torch.rand(37, 3, generator=torch.Generator().manual_seed(6)).to(dtype)
+    for atom in (0, 17, 36):
+        positions = reference.clone()
+        positions[atom] += torch.tensor([0.03, 0.0, -0.04], dtype=dtype)
+        assert any_moved(positions, reference, 0.0499, backend=backend)
+        assert not any_moved(positions, reference, 0.0501, backend=backend)
+        positions[atom, 1] = torch.nan
+        assert any_moved(positions, reference, 1e9, backend=backend)
+    strided = torch.stack([reference, reference + 1.0], -1)[..., 0]
+    assert not any_moved(strided, reference, 0.0, backend=backend)
+    assert not any_moved(reference[:0], reference[:0], 0.0, backend=backend)
+
+
+def test_count_moved_is_an_operator():
+    reference = torch.zeros(4, 3)
+    positions = torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0], [0.0, 0.0, 0.1], [0.0, torch.inf, 0.0]])
+    operator = torch.ops.flashmd.count_moved.default
+    assert operator(positions, reference, 0.2) == 2
+    torch.library.opcheck(operator, (positions, reference, 0.2))
+    for other in (reference[:3], reference.double(), reference.flatten()):
+        with pytest.raises(RuntimeError, match="`reference`: expected the shape .n_atoms, 3. and the dtype of the pos"):
+            operator(positions, other, 0.2)

@@ -95,6 +95,16 @@ def test_rebuilt_when_batch_or_cell_change() -> None:
     assert verlet.update(chain(8)).n_atoms == 8
 
 
+def test_rebuilt_in_another_dtype() -> None:
+    system = chain()
+    verlet = VerletList(0.6, skin=0.5, backend=BACKEND)
+    verlet.update(system)
+    verlet.update(system.to(dtype=torch.float32))
+    assert verlet.n_builds == 2
+    assert verlet.reference_positions is not None
+    assert verlet.reference_positions.dtype == torch.float32
+
+
 def test_restored_list_continues_bitwise() -> None:
     generator = torch.Generator().manual_seed(3)
     system = chain(9, dtype=torch.float32)
