@@ -46,8 +46,8 @@ void Container::read() {
   std::ifstream file(path_, std::ios::binary);
   if (!failure) {
     n_bytes_ = static_cast<int64_t>(size);
-    blocks_.resize((n_bytes_ + sizeof(Block) - 1) / sizeof(Block));
-    file.read(reinterpret_cast<char*>(blocks_.data()), n_bytes_);
+    lines_.resize(cache_lines<char>(n_bytes_));
+    file.read(reinterpret_cast<char*>(lines_.data()), n_bytes_);
   }
   if (failure || !file) {
     const std::string got = failure ? failure.message() : "one that is missing or not readable";
@@ -79,7 +79,7 @@ void Container::check_structure() const {
   if (header().n_arrays < 0 || header().n_arrays > room) refuse("a directory within the file", "a longer one");
   for (const Entry& entry : entries()) {
     const int64_t size = size_of(entry.type);
-    const bool inside = entry.offset >= head && entry.offset <= n_bytes_ && entry.offset % sizeof(Block) == 0 &&
+    const bool inside = entry.offset >= head && entry.offset <= n_bytes_ && entry.offset % sizeof(CacheLine) == 0 &&
                         size > 0 && entry.count >= 0 && entry.count <= (n_bytes_ - entry.offset) / size;
     if (!inside || entry.name[sizeof(entry.name) - 1] != 0) refuse("arrays within the file", "others");
   }

@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "cache_line.h"
 #include "message.h"
 
 namespace flashmd::engine {
@@ -67,21 +68,18 @@ private:
     ElementType type;
     int64_t offset, count;
   };
-  struct alignas(64) Block {
-    unsigned char bytes[64];
-  };
 
   void read();
   void check_hash(const std::string& wanted) const;
   void check_structure() const;
   const Entry* find(const std::string& name) const;
-  const unsigned char* bytes() const { return reinterpret_cast<const unsigned char*>(blocks_.data()); }
+  const unsigned char* bytes() const { return reinterpret_cast<const unsigned char*>(lines_.data()); }
   const Header& header() const { return *reinterpret_cast<const Header*>(bytes()); }
   std::span<const Entry> entries() const;
 
   std::string path_;
   int64_t n_bytes_ = 0;
-  std::vector<Block> blocks_;
+  std::vector<CacheLine> lines_;
 };
 
 }  // namespace flashmd::engine

@@ -5,27 +5,25 @@
 #include <limits>
 #include <utility>
 
+#include "cache_line.h"
 #include "pair_list.h"
 #include "thread_pool.h"
 
 namespace flashmd::engine {
 namespace {
 
-// Memory that begins at a cache line.
+// Memory that grows.
 template <typename T>
 class Workspace {
 public:
   T* at_least(int64_t n_numbers) {
-    const size_t n_blocks = (static_cast<size_t>(n_numbers) * sizeof(T) + sizeof(Block) - 1) / sizeof(Block);
-    if (blocks_.size() < n_blocks) blocks_.resize(n_blocks + n_blocks / 8);
-    return reinterpret_cast<T*>(blocks_.data());
+    const size_t n_lines = cache_lines<T>(n_numbers);
+    if (lines_.size() < n_lines) lines_.resize(n_lines + n_lines / 8);
+    return reinterpret_cast<T*>(lines_.data());
   }
 
 private:
-  struct alignas(64) Block {
-    unsigned char bytes[64];
-  };
-  std::vector<Block> blocks_;
+  std::vector<CacheLine> lines_;
 };
 
 template <typename T>

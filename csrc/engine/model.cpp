@@ -47,9 +47,10 @@ Network<T> read_network(const ModelHead& head, const std::string& prefix) {
   const auto known = [&](int64_t type) { return type >= 0 && type < model.sizes.n_types; };
   require(std::all_of(head.types.begin(), head.types.end(), known), head, "types");
   if (std::is_same_v<T, float> && cpu::has_tiles()) {
-    network.tiles = std::make_unique<uint16_t[]>(cpu::schnet_tiles_size(model.sizes));
-    cpu::pack_tiles(model.sizes, model.weights, network.tiles.get());
-    model.tiles = network.tiles.get();
+    network.tiles.reset(new CacheLine[cache_lines<uint16_t>(cpu::schnet_tiles_size(model.sizes))]);
+    const auto tiles = reinterpret_cast<uint16_t*>(network.tiles.get());
+    cpu::pack_tiles(model.sizes, model.weights, tiles);
+    model.tiles = tiles;
   }
   return network;
 }

@@ -14,8 +14,8 @@ namespace flashmd::engine {
 template <typename T>
 struct Network {
   cpu::SchNetModel<T> model;
-  double cutoff, skin;                // nm
-  std::shared_ptr<uint16_t[]> tiles;  // what the model's tiles point to, where this processor multiplies them
+  double cutoff, skin;                 // nm
+  std::shared_ptr<CacheLine[]> tiles;  // what the model's tiles point to, where this processor multiplies them
 };
 
 // A summand of the energy: a network, or without one a constant, such as the energies of free atoms.
