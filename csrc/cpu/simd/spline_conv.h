@@ -43,20 +43,31 @@ FLASHMD_INLINE Cubic<Vec<T>> cubic_of(const T* table, int64_t interval) {
   return hermite(load(knot), load(knot + kLanes), load(knot + 2 * kLanes), load(knot + 3 * kLanes));
 }
 
-// out[t] += in[s] W and out[s] += in[t] W for every pair (t, s); in and out are [n_atoms, 16].
+// out[t] += in[s] W and out[s] += in[t] W for a pair (t, s).
+template <typename T>
+FLASHMD_INLINE void exchange(const T* in, T* out, PairRows rows, const Vec<T>& filter) {
+  const auto [t, s] = rows;
+  store(out + t, load(out + t) + load(in + s) * filter);
+  store(out + s, load(out + s) + load(in + t) * filter);
+}
+
+// The same for every pair; in and out are [n_atoms, 16].
 template <typename T>
 FLASHMD_INLINE void convolve_chunk(SortedPairs<T> pairs, const T* table, const T* in, T* out) {
   for (int64_t interval = 0; interval < pairs.n_intervals; ++interval) {
     const int32_t begin = pairs.begin[interval], end = pairs.begin[interval + 1];
     if (begin == end) continue;
     const Cubic<Vec<T>> cubic = cubic_of(table, interval);
-    for (int32_t p = begin; p < end; ++p) {
-      const PlacedPair<T>& pair = pairs.pair[p];
-      const auto [t, s] = rows_of(pair.atoms);
-      const Vec<T> filter = cubic.value(splat(pair.place));
-      store(out + t, load(out + t) + load(in + s) * filter);
-      store(out + s, load(out + s) + load(in + t) * filter);
+    int32_t p = begin;
+    // Two at a time: the second filter needs nothing of what the first pair stores.
+    for (; p + 1 < end; p += 2) {
+      const PlacedPair<T>&one = pairs.pair[p], &other = pairs.pair[p + 1];
+      const PairRows rows = rows_of(one.atoms), other_rows = rows_of(other.atoms);
+      const Vec<T> filter = cubic.value(splat(one.place)), other_filter = cubic.value(splat(other.place));
+      exchange(in, out, rows, filter);
+      exchange(in, out, other_rows, other_filter);
     }
+    if (p < end) exchange(in, out, rows_of(pairs.pair[p].atoms), cubic.value(splat(pairs.pair[p].place)));
   }
 }
 
@@ -85,17 +96,19 @@ FLASHMD_INLINE void pull_back_chunks(SortedPairs<T> pairs, const T* table, const
       cubic[c] = cubic_of(table + c * strides.table, interval);
       derivative[c] = slope_of(cubic[c]);
     }
+#pragma GCC unroll 2
     for (int32_t p = begin; p < end; ++p) {
       const PlacedPair<T>& pair = pairs.pair[p];
       const auto [t, s] = rows_of(pair.atoms);
       const Vec<T> place = splat(pair.place);
-      Vec<T> total = splat(T(0));
+      Vec<T> total;
 #pragma GCC unroll 2
       for (int c = 0; c < kChunks; ++c) {
         const T *l = left + c * strides.matrix, *r = right + c * strides.matrix;
         const Vec<T> left_t = load(l + t), left_s = load(l + s);
         const Vec<T> product = left_t * load(r + s) + left_s * load(r + t);
-        total += product * derivative[c].value(place);
+        const Vec<T> change = product * derivative[c].value(place);
+        total = c == 0 ? change : total + change;
         if constexpr (kConvolve) {
           T* o = out + c * strides.matrix;
           const Vec<T> filter = cubic[c].value(place);
@@ -103,8 +116,9 @@ FLASHMD_INLINE void pull_back_chunks(SortedPairs<T> pairs, const T* table, const
           store(o + s, load(o + s) + left_t * filter);
         }
       }
-      store(products + p % kLanes * kLanes, total);
-      if (p % kLanes == kLanes - 1) add_lane_sums(products, slope + p - (kLanes - 1));
+      const uint32_t row = static_cast<uint32_t>(p) % kLanes;
+      store(products + row * kLanes, total);
+      if (row == kLanes - 1) add_lane_sums(products, slope + p - (kLanes - 1));
     }
   }
   const int32_t n_pairs = pairs.begin[pairs.n_intervals], rest = n_pairs % kLanes;
