@@ -30,7 +30,14 @@ class Made:
     seconds: Tensor
 
 
-def make(method: str, case: Case, samples: int, model: BackmapModel | None, keep: Path | None) -> Made:
+def kept(method: str, case: Case, samples: int, keep: Path) -> list[int]:
+    """Return the seeds, from 1, of the structures of a peer that a folder holds."""
+    return [seed for seed in _seeds(method, samples) if _path(method, case, seed, keep).is_file()]
+
+
+def make(
+    method: str, case: Case, samples: int, model: BackmapModel | None, keep: Path | None, *, only_kept: bool = False
+) -> Made:
     """Make the structures of a method; those of peers are kept in a folder and made only once.
 
     Args:
@@ -39,13 +46,14 @@ def make(method: str, case: Case, samples: int, model: BackmapModel | None, keep
         samples: structures of a method that has seeds.
         model: ours.
         keep: folder for the structures of peers.
+        only_kept: take the samples of peers that the folder holds and make no others.
     """
     if method == NATIVE:
         return Made(case.native[None], torch.zeros(1))
     if method in OURS:
         assert model is not None
         return _ours(case, samples, model, relax=method == RELAXED)
-    seeds = range(1, samples + 1) if peers.has_seed(method) else (1,)
+    seeds = kept(method, case, samples, keep) if keep and only_kept else _seeds(method, samples)
     runs = [_peer(method, case, seed, keep) for seed in seeds]
     return Made(torch.stack([run.positions for run in runs]), torch.tensor([run.seconds for run in runs]))
 
@@ -61,9 +69,17 @@ def _ours(case: Case, samples: int, model: BackmapModel, *, relax: bool) -> Made
     return Made(positions, torch.full((samples,), seconds))
 
 
-def _peer(method: str, case: Case, seed: int, keep: Path | None) -> peers.Timed:
+def _seeds(method: str, samples: int) -> range:
+    return range(1, samples + 1 if peers.has_seed(method) else 2)
+
+
+def _path(method: str, case: Case, seed: int, keep: Path) -> Path:
     words = "".join(letter for letter in method if letter.isalnum())
-    path = None if keep is None else keep / f"{case.name}_{words}_{seed}.npz"
+    return keep / f"{case.name}_{words}_{seed}.npz"
+
+
+def _peer(method: str, case: Case, seed: int, keep: Path | None) -> peers.Timed:
+    path = None if keep is None else _path(method, case, seed, keep)
     if path is not None and path.is_file():
         with np.load(path) as file:
             return peers.Timed(torch.from_numpy(file["positions"]), float(file["seconds"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import importlib
 import sys
 from pathlib import Path
@@ -42,7 +43,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_npz(path: Path, sequence: str) -> None:
+def write_npz(path: Path, sequence: str, name: str = "1ABC_l_u:A") -> None:
     chains, native = peptide(sequence, phi=-65.0)
     names = sorted({atom for atoms in ATOMS.values() for atom in atoms})
     kinds = chains.types.tolist()
@@ -58,7 +59,7 @@ def write_npz(path: Path, sequence: str) -> None:
         residue_number=np.arange(1, len(kinds) + 1, dtype=np.int16),
         insertion_code=np.full(len(kinds), 32, dtype=np.uint8),
         chain_ptr=np.array([0, len(kinds)], dtype=np.int32),
-        chain_id=np.array(["1ABC_l_u:A"]),
+        chain_id=np.array([name]),
     )
 
 
@@ -111,13 +112,45 @@ def test_benchmark(
     assert "rotamers                           0" in printed
 
 
+def test_every_chain_with_kept_structures(
+    benchmark: ModuleType, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bound form of a chain is a case of its own; cases without structures of a peer are left out."""
+    archive = data / "backmapping" / "validation_chains.npz"
+    write_npz(archive, SEQUENCE, "1ABC_l_b-matched:A")
+    keep = data / "keep"
+    keep.mkdir()
+    _, native = peptide(SEQUENCE, phi=-65.0)
+    np.savez(keep / "1ABCA-bound_pulchra_1.npz", positions=native.numpy(), seconds=2.0)
+    monkeypatch.setattr(sys.modules["backmapping_peers"], "available", lambda method: True)
+    words = ["--data", data, "--keep", keep, "--methods", "native", "pulchra", "--only-kept", "--energy-residues", 9]
+    assert run(benchmark, monkeypatch, *words, "--validation", "all", "--processes", 2) == 0
+    printed = capsys.readouterr().out
+    assert "1ABCA-bound: 70 residues" in printed
+    assert "validation chains and targets: 1" in printed
+    assert "small" not in printed
+    assert "amber14" not in printed
+    assert run(benchmark, monkeypatch, *words, "--validation", 1) == 0
+    assert "residues" not in capsys.readouterr().out.split("\n", 1)[1]
+
+
+def test_gaps_are_ends_of_chains_for_peers(benchmark: ModuleType) -> None:
+    """What cgback numbers anew in each piece of chain is read in order all the same."""
+    peers = sys.modules["backmapping_peers"]
+    chains, native = peptide("GAVS")
+    gapped = dataclasses.replace(chains, joined=torch.tensor([True, False, True, False]))
+    text = peers._ca_pdb(gapped, native[:, 1])
+    assert [row[:4].strip() for row in text.split("\n")] == ["ATOM", "ATOM", "TER", "ATOM", "ATOM", "TER", "END", ""]
+
+
 @pytest.mark.parametrize("method", ["cgback M", "pulchra", "pulchra, CA kept"])
 def test_peers(benchmark: ModuleType, method: str, tmp_path: Path) -> None:
     """Peers rebuild a helix, all heavy atoms in their places of the table; what is kept is not made again."""
     peers = sys.modules["backmapping_peers"]
     if not peers.available(method):
         pytest.skip(f"{method} is not installed")
-    chains, native = peptide("GAVSTIKDELAA")
+    whole, native = peptide("GAVSTIKDELAA")
+    chains = dataclasses.replace(whole, joined=whole.joined & (torch.arange(12) != 5))
     case = sys.modules["backmapping_cases"].Case("helix", "target", chains, native)
     methods = sys.modules["backmapping_methods"]
     made = methods.make(method, case, 1, None, tmp_path)
@@ -141,6 +174,9 @@ def test_messages(
     with pytest.raises(SystemExit):
         run(benchmark, monkeypatch, "--data", data, "--methods", "pulchra")
     assert "pip install flashmd-cg[bench]" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(benchmark, monkeypatch, "--data", data, "--methods", "native", "--only-kept")
+    assert "`--only-kept`: expected a folder in `--keep`" in capsys.readouterr().err
 
 
 def test_a_peer_that_fails_is_reported(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
