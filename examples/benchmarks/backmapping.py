@@ -23,7 +23,7 @@ import backmapping_peers as peers
 import numpy as np
 import torch
 from backmapping_cases import Case, load_cases
-from backmapping_methods import NATIVE, OURS, Made, kept, make
+from backmapping_methods import NATIVE, OURS, RAW, Made, kept, make
 from machine import set_up
 from torch import Tensor
 
@@ -170,13 +170,14 @@ class Work:
         case, chosen = self.cases[name], self.arguments
         molecule = self._molecule(case)
         rows: list[Row] = []
-        structures = {}
+        found: dict[str, Made] = {}
         for method in self.methods:
-            made = make(method, case, chosen.samples, self.model, chosen.keep, only_kept=chosen.only_kept)
-            rows += rows_of(case, method, made, molecule, dynamics=chosen.dynamics)
-            structures[method] = made.positions.numpy()
+            found[method] = make(
+                method, case, chosen.samples, self.model, chosen.keep, only_kept=chosen.only_kept, raw=found.get(RAW)
+            )
+            rows += rows_of(case, method, found[method], molecule, dynamics=chosen.dynamics)
         add_energy_above_native(rows)
-        return rows, structures
+        return rows, {method: made.positions.numpy() for method, made in found.items()}
 
     def _molecule(self, case: Case) -> Molecule | None:
         """Return what energies need; force fields have no residue between two gaps."""

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from flashmd.backmap import BackmapOptions, sample_structures, trace_from_positions
 from flashmd.backmap.model import BackmapModel
+from flashmd.backmap.physics import relax
+from flashmd.backmap.residues import SLOT_CA
 
 RAW, RELAXED, NATIVE = "flashmd", "flashmd, relaxed", "native"
 OURS = (RAW, RELAXED)
@@ -36,7 +38,14 @@ def kept(method: str, case: Case, samples: int, keep: Path) -> list[int]:
 
 
 def make(
-    method: str, case: Case, samples: int, model: BackmapModel | None, keep: Path | None, *, only_kept: bool = False
+    method: str,
+    case: Case,
+    samples: int,
+    model: BackmapModel | None,
+    keep: Path | None,
+    *,
+    only_kept: bool = False,
+    raw: Made | None = None,
 ) -> Made:
     """Make the structures of a method; those of peers are kept in a folder and made only once.
 
@@ -46,27 +55,39 @@ def make(
         samples: structures of a method that has seeds.
         model: ours.
         keep: folder for the structures of peers.
+        raw: our structures, if they have been made; relaxation starts from them.
         only_kept: take the samples of peers that the folder holds and make no others.
     """
     if method == NATIVE:
         return Made(case.native[None], torch.zeros(1))
     if method in OURS:
-        assert model is not None
-        return _ours(case, samples, model, relax=method == RELAXED)
+        if raw is None:
+            assert model is not None
+            raw = _ours(case, samples, model)
+        return raw if method == RAW else _relaxed(case, raw)
     seeds = kept(method, case, samples, keep) if keep and only_kept else _seeds(method, samples)
     runs = [_peer(method, case, seed, keep) for seed in seeds]
     return Made(torch.stack([run.positions for run in runs]), torch.tensor([run.seconds for run in runs]))
 
 
-def _ours(case: Case, samples: int, model: BackmapModel, *, relax: bool) -> Made:
+def _ours(case: Case, samples: int, model: BackmapModel) -> Made:
     trace = trace_from_positions(case.chains, case.trace.float())
-    options = BackmapOptions(samples=samples, seed=1, relax=relax)
+    options = BackmapOptions(samples=samples, seed=1)
     torch.set_num_threads(1)
     start = time.process_time()
     batches = list(sample_structures(trace, options, model))
     seconds = (time.process_time() - start) / samples
     positions = torch.cat([batch.positions for batch in batches]).double()
     return Made(positions, torch.full((samples,), seconds))
+
+
+def _relaxed(case: Case, raw: Made) -> Made:
+    """Return structures after the stage that `--relax` adds."""
+    known = torch.zeros_like(case.chains.mask)
+    known[:, SLOT_CA] = True
+    start = time.process_time()
+    positions = relax(case.chains, raw.positions.float(), known).positions.double()
+    return Made(positions, raw.seconds + (time.process_time() - start) / len(positions))
 
 
 def _seeds(method: str, samples: int) -> range:

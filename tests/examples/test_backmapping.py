@@ -93,12 +93,12 @@ def test_benchmark(
     """An untrained model puts atoms somewhere, the native structure is perfect, and every table says so."""
     pytest.importorskip("openmm", reason="OpenMM is not installed")
     model = small_model(data / "model.safetensors")
-    words = ["--data", data, "--model", model, "--samples", 2, "--methods", "native", "flashmd"]
+    words = ["--data", data, "--model", model, "--samples", 2, "--methods", "native", "flashmd", "flashmd, relaxed"]
     assert run(benchmark, monkeypatch, *words, "--csv", data / "rows.csv", "--figures", data / "figures") == 0
     with (data / "rows.csv").open() as file:
         rows = list(csv.DictReader(file))
     identity = [(row["case"], row["method"], row["sample"]) for row in rows]
-    per_case = [("native", "0"), ("flashmd", "0"), ("flashmd", "1")]
+    per_case = [("native", "0")] + [(method, sample) for method in ("flashmd", "flashmd, relaxed") for sample in "01"]
     assert identity == [(case, *each) for case in ("1ABCA", "small") for each in per_case]
     natives, ours = ([row for row in rows if row["method"] == method] for method in ("native", "flashmd"))
     assert [float(row["amber14_above"]) for row in natives] == [0.0, 0.0]
