@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from flashmd.backmap import read_trace
 from flashmd.backmap.model import BackmapModel
 from flashmd.backmap.network import NetworkConfig
 from flashmd.backmap.quality import assess, ramachandran
@@ -186,6 +187,54 @@ def test_a_peer_that_fails_is_reported(benchmark: ModuleType, monkeypatch: pytes
     chains, native = peptide("GAG")
     with pytest.raises(RuntimeError, match="`broken`: expected exit status 0, got 1"):
         peers.run("broken", chains, native[:, 1], 1)
+
+
+@pytest.fixture
+def coherence(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "benchmarks"))
+    for name in ("backmapping_coherence", "machine"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module("backmapping_coherence")
+
+
+def model(path: Path, positions: torch.Tensor) -> str:
+    """Return a model of the atoms of a PDB file at other positions, nm."""
+    rows = [row for row in path.read_text().splitlines() if row.startswith("ATOM")]
+    moved = ("".join(f"{10 * x:8.3f}" for x in place.tolist()) for place in positions)
+    return "\n".join(["MODEL", *(f"{a[:30]}{b}{a[54:]}" for a, b in zip(rows, moved, strict=True)), "ENDMDL", ""])
+
+
+def steps(printed: str) -> dict[str, float]:
+    """Return the first column of the table of steps."""
+    return {row[:18].strip(): float(row[18:36]) for row in printed.splitlines()[2:]}
+
+
+def test_noise_that_lasts_keeps_side_chains(
+    coherence: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A trace that moves by hundredths of a nanometre: side chains move no farther, unless their noise is new."""
+    trace = read_trace(coherence.NATIVE)
+    ca = next(trace.frames()).positions[0, :, 1]
+    drift = 0.001 * torch.randn(ca.shape, generator=torch.Generator().manual_seed(1))
+    path = tmp_path / "coarse.pdb"
+    path.write_text("".join(model(coherence.NATIVE, ca + frame * drift) for frame in range(12)))
+    assert run(coherence, monkeypatch, "--coarse", coherence.NATIVE, path, "--frames", 12) == 0
+    found = steps(capsys.readouterr().out)
+    assert list(found) == list(coherence.KINDS)
+    assert found["shared"] < 0.1
+    assert found["shared"] < found["ou, 100 frames"] < found["ou, 10 frames"] < found["none"]
+
+
+def test_steps_of_all_atoms(
+    coherence: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over 4 fs atoms move, but less than side chains that are drawn anew."""
+    pytest.importorskip("openmm", reason="OpenMM is not installed")
+    monkeypatch.setattr(coherence, "EQUILIBRATION", 0.1)
+    assert run(coherence, monkeypatch, "--frames", 12, "--interval", 0.004) == 0
+    found = steps(capsys.readouterr().out)
+    assert list(found) == ["all atoms", *coherence.KINDS]
+    assert 0.0 < found["all atoms"] < found["none"]
 
 
 def test_regions_of_ramachandran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
