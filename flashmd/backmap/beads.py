@@ -16,8 +16,8 @@ from flashmd.backmap.residues import ATOMS, N_SLOTS, RESIDUES, SLOT_CA, SLOT_CB
 from flashmd.backmap.site_tables import SiteTable
 from flashmd.errors import message
 
-Beads = Literal["auto", "ca", "backbone", "five_bead", "centroid"]
-"""Which atoms are taken from the input."""
+Beads = Literal["auto", "ca", "backbone", "five_bead", "centroid", "all"]
+"""Which atoms are taken from the input; "all" heavy atoms that there are."""
 
 _WANTED: dict[str, tuple[str, ...]] = {
     "auto": ("N", "CA", "C", "O", "CB"),
@@ -116,9 +116,9 @@ def select_beads(table: SiteTable, *, beads: str, replacements: Mapping[str, str
     residues, notes = protein_residues(table, replacements, what)
     if beads == "auto":
         _refuse_all_atoms(residues, what)
-    given = [_given_atoms(residue, _WANTED[beads]) for residue in residues]
+    given = [_given_atoms(residue, _WANTED.get(beads, ATOMS[residue.name])) for residue in residues]
     members = [_centroid_members(residue) if beads in ("auto", "centroid") else [] for residue in residues]
-    found = _found(given, members)
+    found: Beads = "all" if beads == "all" else _found(given, members)
     if beads not in ("auto", found):
         fix = "leave the choice to `auto`, or pass a file with these atoms"
         raise ValueError(message(f"the atoms of {what}", f"those of {beads!r}", f"those of {found!r}", fix))
@@ -142,7 +142,7 @@ def _refuse_all_atoms(residues: list[ProteinResidue], what: str) -> None:
         if beyond := residue.atoms.keys() & set(ATOMS[residue.name][_N_BACKBONE + 1 :]):
             expected = "beads, or a word on which atoms to keep"
             got = f"all atoms, such as {min(beyond)} of {residue.label}"
-            fix = "pass `--from ca` (`beads='ca'`), or `backbone`, `five_bead` or `centroid`"
+            fix = "pass `--from ca` (`beads='ca'`), or `backbone`, `five_bead`, `centroid` or `all`"
             raise ValueError(message(f"the atoms of {what}", expected, got, fix))
 
 

@@ -48,7 +48,7 @@ class Trace:
         chains: residues with their identity and the bonds between them.
         known: [n_residues, 14], bool, atoms that are given and are not moved; CA always is.
         centroid_known: [n_residues], bool, side chains whose centroid is given.
-        beads: "ca", "backbone", "five_bead" or "centroid".
+        beads: "ca", "backbone", "five_bead", "centroid" or "all".
         notes: what was noticed while reading, in sentences.
     """
 
@@ -103,7 +103,8 @@ def read_trace(
             trajectory.
         trajectory: XTC, DCD, TRR or HDF5 file, or PDB file of many models, of the atoms of `structure`.
         beads: which atoms to take: "ca"; "backbone", N CA C O; "five_bead", N CA CB C O; "centroid", CA and the
-            centroid of each side chain; "auto", all of these that there are, for input that is coarse-grained.
+            centroid of each side chain; "all" heavy atoms, of which some residues may have fewer; "auto", all of the
+            former that there are, for input that is coarse-grained.
         replace: modified residues to read as standard ones, such as "MSE=MET", or "common".
         gaps: "numbering", neighbours too far apart for a peptide bond are an error unless numbers are missing between
             them; "distance", they are always the ends of a gap.

@@ -50,7 +50,8 @@ def backmap(
         bool, typer.Option("--md-check", help="Run 5 ps of dynamics of each structure; adds hydrogens.")
     ] = False,
     beads: Annotated[
-        str, typer.Option("--from", help="Atoms to take: auto, ca, backbone, five_bead or centroid.")
+        str,
+        typer.Option("--from", help="Atoms to hold: auto, ca, backbone, five_bead, centroid, or all there are."),
     ] = "auto",
     replace: Annotated[
         list[str] | None,

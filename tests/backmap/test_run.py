@@ -18,10 +18,12 @@ from rich.console import Console
 
 from flashmd.backmap import BackmapOptions, BackmapResult, backmap, open_model, read_trace, trace_from_positions
 from flashmd.backmap.finishing import Finisher
+from flashmd.backmap.sampling import sample_structures
 from flashmd.errors import BadFrameError, CheckpointError, OutputError
 from tests.backmap.files import SEQUENCE, TWO_CHAINS, helix, write_trace
 from tests.backmap.peptides import peptide
 from tests.backmap.stand_in import Scatter
+from tests.backmap.structures import write_heavy
 
 PLAIN = BackmapOptions(samples=2, seed=3, physics=())
 ONE = replace(PLAIN, samples=1)
@@ -58,6 +60,19 @@ def test_the_ca_atoms_written_are_those_read(models: Path, tmp_path: Path) -> No
     backmap(models, output=tmp_path / "aa.pdb", options=ONE, model=Scatter())
     loaded, given = mdtraj.load(str(tmp_path / "aa.pdb")), mdtraj.load(str(models))
     assert np.abs(loaded.xyz[:, loaded.topology.select("name CA")] - given.xyz).max() < PDB_ROUNDING
+
+
+def test_all_atoms_that_there_are_are_held_and_the_missing_ones_made(tmp_path: Path) -> None:
+    chains, whole = peptide("GAEKL")
+    partial = whole.float()[None].clone()
+    partial[:, 2, 7:], partial[:, 3, [0, *range(2, 9)]] = torch.nan, torch.nan
+    trace = read_trace(write_heavy(tmp_path / "partial.pdb", chains, partial), beads="all")
+    assert trace.beads == "all"
+    assert torch.equal(trace.known, chains.mask & partial[0].isfinite().all(-1))
+    (batch,) = sample_structures(trace, ONE, Scatter())
+    assert torch.allclose(batch.raw[0, trace.known], whole.float()[trace.known], atol=PDB_ROUNDING)
+    made = (batch.raw[0] - whole)[chains.mask & ~trace.known].norm(dim=-1)
+    assert bool((made > PDB_ROUNDING).all())
 
 
 def test_without_an_output_structures_are_returned(models: Path) -> None:

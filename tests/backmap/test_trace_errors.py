@@ -58,7 +58,9 @@ def test_all_atoms_need_a_word(tmp_path: Path) -> None:
         read_trace(TWO_CHAINS)
     with pytest.raises(ValueError, match=r"expected those of 'backbone', got those of 'ca'"):
         read_trace(write_trace(tmp_path / "ca.pdb"), beads="backbone")
-    with pytest.raises(ValueError, match=r"`beads`: expected one of auto, ca, backbone, five_bead, centroid, got 'cb'"):
+    with pytest.raises(
+        ValueError, match=r"`beads`: expected one of auto, ca, backbone, five_bead, centroid, all, got 'cb'"
+    ):
         read_trace(TWO_CHAINS, beads="cb")
     with pytest.raises(ValueError, match=r"`gaps`: expected one of numbering, distance, got 'none'"):
         read_trace(write_trace(tmp_path / "ca.pdb"), gaps="none")
