@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,10 +16,15 @@ from torch import Tensor
 
 from flashmd.backmap.chains import Chains, ResidueLabel
 from flashmd.backmap.residues import ATOMS, N_SLOTS, RESIDUES, SLOT_CA
+from flashmd.errors import message
 
 JOINED_CA = 0.42
 """nm, residues next to each other whose CA atoms are closer than this are bonded."""
 _NM_PER_UNIT = 1e-4
+_ARRAYS = (
+    *("xyz_milli_angstrom", "atom_name", "atom_names", "residue_of_atom", "residue_type", "residue_types"),
+    *("residue_number", "insertion_code", "chain_ptr", "chain_id"),
+)
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,11 @@ def load_structures(path: str | Path) -> list[Structure]:
     Args:
         path: archive with `xyz_milli_angstrom`, `atom_name`, `atom_names`, `residue_of_atom`, `residue_type`,
             `residue_types`, `residue_number`, `insertion_code`, `chain_ptr` and `chain_id`.
+
+    Raises:
+        ValueError: the file cannot be read or is of another kind.
     """
-    with np.load(path) as archive:
-        data = {key: archive[key] for key in archive.files}
+    data = _arrays(path)
     positions, types = _padded(data)
     structures = []
     for index, name in enumerate(data["chain_id"].tolist()):
@@ -70,6 +78,19 @@ def load_structures(path: str | Path) -> list[Structure]:
         joined = joined_by_distance(own[:, SLOT_CA], torch.ones(end - begin - 1, dtype=torch.bool))
         structures.append(Structure(name, Chains(torch.from_numpy(types[begin:end]), joined, labels), own))
     return structures
+
+
+def _arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a data file."""
+    fix = "pass a data file, or a folder of PDB and mmCIF files"
+    try:
+        with Path(path).open("rb") as file, np.load(file) as archive:
+            data = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, BadZipFile, AttributeError, TypeError):
+        raise ValueError(message(f"data `{path}`", "an archive of NumPy", "another kind of file", fix)) from None
+    if missing := [key for key in _ARRAYS if key not in data]:
+        raise ValueError(message(f"data `{path}`", "arrays of structures", f"none called {', '.join(missing)}", fix))
+    return data
 
 
 def _padded(data: dict[str, np.ndarray]) -> tuple[Tensor, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,3 +66,21 @@ def test_files_without_use_are_named(structures: list[Structure], tmp_path: Path
     (tmp_path / "good.pdb").unlink()
     with pytest.raises(ValueError, match="expected chains of 20 complete residues, got 2 files without"):
         read_data(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.pdb", "a.npz", "a.npy"])
+def test_files_of_another_kind_are_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"PK\x03\x04 half an archive" if name == "a.npz" else b"ATOM")
+    if name == "a.npy":
+        np.save(path, np.zeros(3))
+    with pytest.raises(
+        ValueError, match=r"data `.*`: expected an archive of NumPy, got another kind .*a folder of PDB"
+    ):
+        read_data(path)
+
+
+def test_an_archive_of_other_arrays_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", xyz_milli_angstrom=np.zeros(3))
+    with pytest.raises(ValueError, match=r"expected arrays of structures, got none called atom_name, atom_names"):
+        read_data(tmp_path / "a.npz")
