@@ -26,7 +26,8 @@ CONFIGURATIONS = sorted(path.relative_to(ROOT) for path in EXAMPLES.rglob("*.yam
 def test_docstring_holds_a_command_line_with_options_that_exist(script: Path) -> None:
     source = (ROOT / script).read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(source)) or ""
-    lines = [line.strip() for line in docstring.splitlines() if line.strip().startswith(f"python {script} ")]
+    whole = docstring.replace("\\\n", " ")
+    lines = [line.strip() for line in whole.splitlines() if line.strip().startswith(f"python {script} ")]
     assert lines, f"the docstring of {script} has no line `python {script} ...`"
     # Scripts of one folder may share options.
     shared = [(ROOT / path).read_text(encoding="utf-8") for path in MODULES if path.parent == script.parent]
