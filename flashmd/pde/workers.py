@@ -89,7 +89,7 @@ class Workers:
             yield waiting.popleft().result()
 
 
-def worker_count(asked: int | None, device: torch.device, surrogate: Surrogate | None, *, second: bool) -> int:
+def worker_count(asked: int | None, device: torch.device, surrogate: Surrogate, *, second: bool) -> int:
     """Return how many threads may work on an estimate.
 
     Args:
@@ -100,6 +100,6 @@ def worker_count(asked: int | None, device: torch.device, surrogate: Surrogate |
     """
     if device.type != "cpu":
         return 1
-    if surrogate is not None and (surrogate.derivatives == "differences" or (second and surrogate.uses_forward_mode)):
+    if surrogate.derivatives == "differences" or (second and surrogate.uses_forward_mode):
         return 1
     return min(PIECES, torch.get_num_threads() if asked is None else asked)
