@@ -20,6 +20,7 @@ from flashmd.pde import CorrectionSettings, Surrogate, SurrogateTraining, correc
 from flashmd.pde.feynman_kac import LinearisedPaths, Points
 from flashmd.pde.linearise import source_slopes
 from flashmd.pde.problems import ReferenceProblem
+from flashmd.pde.workers import PIECES
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
@@ -70,7 +71,9 @@ def main(d: int, n_points: int, evaluations: int, threads: list[int], iterations
         label = counted(count, "thread")
         print(f"{label}: {results[f'seconds_{count}']:.1f} s, relative error {error:.1e}")
     torch.set_num_threads(1)
-    results["step"] = cost_of_a_step(case, surrogate, rows=CorrectionSettings().largest_tensor // d, repeats=3)
+    results["step"] = cost_of_a_step(
+        case, surrogate, rows=CorrectionSettings().largest_tensor // (PIECES * d), repeats=3
+    )
     print(f"a step over coefficients and a gradient: {results['step']:.2f} (1 thread)")
     print(machine)
     return results

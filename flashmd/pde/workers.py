@@ -8,6 +8,7 @@ have the same bits.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,12 +22,15 @@ from flashmd.pde.surrogate import Surrogate
 PIECES = 8
 """Pieces that share the memory which is allowed, and so the largest number of workers."""
 
+# Short operations of one worker would keep the interpreter's lock from another for a switch interval, by default 5 ms.
+_SECONDS_TO_WAIT = 1e-4
+
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
 class Workers:
-    """Hold some threads; as a context, so that they end and torch gets its own threads back.
+    """Hold some threads; as a context, so that they end and the settings of torch and Python are those of before.
 
     Args:
         count: how many. With one, the caller works itself and torch keeps its threads.
@@ -40,13 +44,14 @@ class Workers:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._threads_of_torch = torch.get_num_threads()
+        self._before = torch.get_num_threads(), sys.getswitchinterval()
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Workers:
         """Start."""
         if self.count > 1:
             torch.set_num_threads(1)
+            sys.setswitchinterval(_SECONDS_TO_WAIT)
             # The number is one of each thread: what the caller sets holds for itself.
             self._pool = ThreadPoolExecutor(self.count, initializer=torch.set_num_threads, initargs=(1,))
         return self
@@ -54,10 +59,11 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let pieces under way end, drop those that wait, and give torch its threads back."""
+        """Let pieces under way end, drop those that wait, and restore what was set."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(self._threads_of_torch)
+            torch.set_num_threads(self._before[0])
+            sys.setswitchinterval(self._before[1])
 
     def map(
         self, function: Callable[[Piece], Result], pieces: Iterable[Piece], *, at_a_time: int = PIECES

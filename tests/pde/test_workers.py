@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -20,10 +21,10 @@ CHUNKED = 6 * 8 * 40
 
 
 @pytest.fixture(autouse=True)
-def threads_of_torch() -> Iterator[None]:
-    before = torch.get_num_threads()
+def settings_are_restored() -> Iterator[None]:
+    before = torch.get_num_threads(), sys.getswitchinterval()
     yield
-    assert torch.get_num_threads() == before
+    assert (torch.get_num_threads(), sys.getswitchinterval()) == before
 
 
 def network() -> Surrogate:
