@@ -27,6 +27,7 @@ KINDS: dict[str, dict[str, object]] = {
     "none": {"coherence": "none"},
 }
 LAGS = (1, 10)
+ALL_ATOMS = "all atoms"
 TEMPERATURE, FRICTION, STEP = 340.0, 1.0, 0.002
 """K, 1/ps, ps."""
 EQUILIBRATION = 20.0
@@ -62,7 +63,13 @@ def all_atom_trajectory(trace: Trace, model: str, frames: int, interval: float) 
 
 
 def steps_of(trace: Trace, structures: Tensor, lag: int) -> float:
-    """Return the mean length of the steps of side-chain atoms in the frames of their residues, A."""
+    """Return the mean length of the steps of side-chain atoms in the frames of their residues, A.
+
+    Args:
+        trace: the residues.
+        structures: [n_frames * n_samples, n_residues, 14, 3], nm, frame by frame.
+        lag: of a step, in rows: frames times samples.
+    """
     ca = structures[:, :, 1]
     local = to_local(structures, ca, local_frames(ca, trace.chains.joined)[0])
     moved = (local[lag:] - local[:-lag]).norm(dim=-1)[:, :, 4:]
@@ -73,6 +80,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="default", help="backmapping model, by name or file")
+    parser.add_argument("--samples", type=int, default=4, help="noises to average over")
     parser.add_argument("--frames", type=int, default=100, help="frames of the trajectory")
     parser.add_argument("--interval", type=float, default=1.0, metavar="PS", help="between frames of all atoms")
     parser.add_argument("--coarse", nargs=2, type=Path, metavar="FILE", help="coarse-grained topology and trajectory")
@@ -93,13 +101,15 @@ def main() -> int:
         native = read_trace(NATIVE)
         atoms = all_atom_trajectory(native, arguments.model, arguments.frames, arguments.interval)
         trace = trace_from_positions(native.chains, atoms[:, :, 1])
-        rows["all atoms"] = atoms
+        rows[ALL_ATOMS] = atoms
     for name, noise in KINDS.items():
-        options = BackmapOptions(seed=1, frames=frames, **noise)  # type: ignore[arg-type]
+        options = BackmapOptions(samples=arguments.samples, seed=1, frames=frames, **noise)  # type: ignore[arg-type]
         rows[name] = backmap(trace, options=options, model=model).structures
     print("noise".ljust(18) + "".join(f"{lag} frames later".rjust(18) for lag in LAGS) + "  A")
     for name, structures in rows.items():
-        print(name.ljust(18) + "".join(f"{steps_of(trace, structures, lag):.3f}".rjust(18) for lag in LAGS))
+        rows_per_frame = 1 if name == ALL_ATOMS else arguments.samples
+        lengths = (steps_of(trace, structures, lag * rows_per_frame) for lag in LAGS)
+        print(name.ljust(18) + "".join(f"{length:.3f}".rjust(18) for length in lengths))
     return 0
 
 

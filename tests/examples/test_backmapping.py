@@ -221,7 +221,7 @@ def test_noise_that_lasts_keeps_side_chains(
     assert run(coherence, monkeypatch, "--coarse", coherence.NATIVE, path, "--frames", 12) == 0
     found = steps(capsys.readouterr().out)
     assert list(found) == list(coherence.KINDS)
-    assert found["shared"] < 0.1
+    assert found["shared"] < 0.2 * found["none"]
     assert found["shared"] < found["ou, 100 frames"] < found["ou, 10 frames"] < found["none"]
 
 
