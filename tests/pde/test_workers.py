@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import sys
 import threading
 import time
@@ -111,6 +112,9 @@ def test_the_first_error_is_raised_and_later_pieces_are_dropped() -> None:
 
 
 def test_an_interrupt_ends_the_work() -> None:
+    # A shell that starts a process in the background has it ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def work(piece: int) -> int:
         if piece == 0:
             _thread.interrupt_main()
@@ -118,8 +122,11 @@ def test_an_interrupt_ends_the_work() -> None:
         return piece
 
     begin = time.perf_counter()
-    with pytest.raises(KeyboardInterrupt), Workers(2) as workers:
-        list(workers.map(work, range(1000)))
+    try:
+        with pytest.raises(KeyboardInterrupt), Workers(2) as workers:
+            list(workers.map(work, range(1000)))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.perf_counter() - begin < 5.0
 
 

@@ -180,7 +180,7 @@ def test_disulfides_of_a_structure() -> None:
 
 def test_the_example_starts_from_the_shipped_model() -> None:
     config = load_config(Path(__file__).parents[3] / "examples" / "post_train_backmap.yaml")
-    assert config.steps == 150
+    assert config.steps == 200
     shipped, trained = (
         BackmapModel.load(config.model.with_name(f"backmap_{name}.safetensors")) for name in ("default", "adjoint")
     )
