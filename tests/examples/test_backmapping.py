@@ -209,20 +209,30 @@ def steps(printed: str) -> dict[str, float]:
     return {row[:18].strip(): float(row[18:36]) for row in printed.splitlines()[2:]}
 
 
-def test_noise_that_lasts_keeps_side_chains(
+@pytest.fixture
+def along_a_drift(
     coherence: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A trace that moves by hundredths of a nanometre: side chains move no farther, unless their noise is new."""
+) -> dict[str, float]:
+    """Steps of side chains, A, while the trace moves by hundredths of an Angstrom from frame to frame."""
     trace = read_trace(coherence.NATIVE)
     ca = next(trace.frames()).positions[0, :, 1]
     drift = 0.001 * torch.randn(ca.shape, generator=torch.Generator().manual_seed(1))
     path = tmp_path / "coarse.pdb"
     path.write_text("".join(model(coherence.NATIVE, ca + frame * drift) for frame in range(12)))
     assert run(coherence, monkeypatch, "--coarse", coherence.NATIVE, path, "--frames", 12) == 0
-    found = steps(capsys.readouterr().out)
+    return steps(capsys.readouterr().out)
+
+
+def test_noise_that_lasts_keeps_side_chains(coherence: ModuleType, along_a_drift: dict[str, float]) -> None:
+    found = along_a_drift
     assert list(found) == list(coherence.KINDS)
     assert found["shared"] < 0.2 * found["none"]
     assert found["shared"] < found["ou, 100 frames"] < found["ou, 10 frames"] < found["none"]
+
+
+@pytest.mark.xfail(strict=True, reason="the shipped weights move side chains by 0.13 A with shared noise")
+def test_shared_noise_moves_side_chains_with_the_trace_only(along_a_drift: dict[str, float]) -> None:
+    assert along_a_drift["shared"] < 0.1
 
 
 def test_steps_of_all_atoms(
